@@ -1,0 +1,62 @@
+"""Pre-processing and augmentation of whole batches, on the fly, on the images' own device (questions 1.1 to 1.4).
+
+A script composes these into one function `prepare(images, statistics, generator=None)`, which takes
+uint8 images `(N, 3, 32, 32)` and returns what the network is fed. Training passes a generator,
+evaluation none: whatever is random happens only where there is a generator.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each colour channel in intensity levels, both `(3, 1, 1)`."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+def channel_statistics(images: torch.Tensor) -> Statistics:
+    """Statistics over all pixels of `images`, uint8 `(N, 3, H, W)`."""
+    std, mean = torch.std_mean(images.float(), dim=(0, 2, 3), keepdim=True)
+    return Statistics(mean[0], std[0])
+
+
+def raw(images: torch.Tensor) -> torch.Tensor:
+    """The pixels as they are: intensity levels 0..255, only their type changed to float32.
+
+    "Be mindful of what's fed into the network" (question 1.1): uint8 would not enter a convolution,
+    and a division by 255 would already be a normalisation.
+    """
+    return images.float()
+
+
+def normalize(images: torch.Tensor, statistics: Statistics) -> torch.Tensor:
+    """Zero mean and unit standard deviation in each channel (question 1.2).
+
+    The statistics are the training batch's, for test images too: a network may not look at its test set.
+    """
+    return (images.float() - statistics.mean) / statistics.std
+
+
+def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mirror each image left to right with a chance of 50 %, each on its own (question 1.3)."""
+    heads = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(heads, images.flip(-1), images)
+
+
+def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int = 4) -> torch.Tensor:
+    """Zero pad each side and crop each image at its own place back to its size (question 1.4).
+
+    Each of the (2 · padding + 1)² places is equally likely. After normalisation, zero is the mean
+    colour of the training batch. Returns float `(N, 3, H, W)` laid out channels last.
+    """
+    number, _, height, width = images.shape
+    padded = F.pad(images, [padding] * 4)
+    top, left = torch.randint(2 * padding + 1, (2, number, 1, 1), generator=generator, device=images.device)
+    rows = top + torch.arange(height, device=images.device).view(1, height, 1)
+    columns = left + torch.arange(width, device=images.device).view(1, 1, width)
+    image = torch.arange(number, device=images.device).view(number, 1, 1)
+    return padded[image, :, rows, columns].permute(0, 3, 1, 2)  # indexed as (N, H, W, 3)

@@ -1,0 +1,115 @@
+"""CSV logs, the results table and checkpoints: written whole or not at all, by one process at a time."""
+
+import contextlib
+import csv
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+RESULT_COLUMNS = (
+    "question,name,seed,test_accuracy,test_loss,iterations,parameters,seconds,device,precision,torch,commit".split(",")
+)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it becomes `path` in one step when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(path: Path, waiting: str | None = None) -> Iterator[None]:
+    """Hold `path` as a lock among processes, waiting (and printing `waiting`) while another holds it.
+
+    An exclusive transaction of SQLite: the standard library's one lock that works on every system
+    and ends with its process, however that ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            if waiting:
+                print(waiting, flush=True)
+            connection.execute("PRAGMA busy_timeout = 2000000000")  # milliseconds: weeks
+            connection.execute("BEGIN EXCLUSIVE")
+        yield
+    finally:
+        connection.close()
+
+
+def write_csv(path: Path, columns: list[str], rows: list[list]) -> None:
+    """Write a table, floats with 6 significant digits (a vanished gradient is 1e-13: no fixed point)."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table as text by column; none if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
+    """A training log as `{seed: {column: values over iterations}}`, empty if there is no such file."""
+    if not path.exists():
+        return {}
+    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    return {
+        int(seed): {name: table[name][table["seed"] == seed] for name in table.dtype.names}
+        for seed in np.unique(table["seed"])
+    }
+
+
+def merge_rows(path: Path, columns: list[str], rows: list[list], key: int) -> None:
+    """Put `rows` into the table at `path` in place of those that begin with the same `key` cells.
+
+    Rows are ordered by their key, and stay in the given order within it. Safe against a second
+    process that does the same.
+    """
+    with lock(path.parents[1] / "checkpoints" / f"{path.name}.lock"):
+        replaced = {tuple(map(str, row[:key])) for row in rows}
+        kept = [list(row.values()) for row in read_csv(path)]
+        kept = [row for row in kept if tuple(row[:key]) not in replaced]
+        write_csv(path, columns, sorted(kept + rows, key=lambda row: tuple(map(str, row[:key]))))
+
+
+def save_checkpoint(path: Path, state: dict) -> None:
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: Path) -> dict | None:
+    """A checkpoint's tensors and numbers on the CPU, or None where there is none. Runs no code from the file."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def commit() -> str:
+    """The commit of the code that runs, with "+" behind it if the code was changed since, or "unknown"."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "common", "part1", "part2", "part3")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
