@@ -106,7 +106,7 @@ def download(folder: Path, searched: list[Path]) -> Path:
                 os.replace(partial / TrainBatch1.base_folder, folder / TrainBatch1.base_folder)
     except (OSError, RuntimeError, EOFError) as error:  # no network, cut connection, wrong md5, cut archive
         raise DataError(
-            f"no CIFAR-10 in {', '.join(map(str, searched))}, and downloading {CIFAR10.url} failed ({error}); "
+            f"no CIFAR-10 in {', '.join(map(str, searched))}, and downloading {TrainBatch1.url} failed ({error}); "
             f"put {TrainBatch1.base_folder} into one of these folders, name another with --data-dir, "
             "or try --data-dir synthetic"
         ) from error

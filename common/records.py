@@ -11,9 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-RESULT_COLUMNS = (
-    "question,name,seed,test_accuracy,test_loss,iterations,parameters,seconds,device,precision,torch,commit".split(",")
-)
+
+class RecordError(Exception):
+    """A file is not what this program writes under its name. The message fits on one line."""
+
+
+RESULT_COLUMNS = [
+    *("question", "name", "seed", "test_accuracy", "test_loss", "iterations", "parameters"),
+    *("seconds", "device", "precision", "torch", "commit"),
+]
 
 
 @contextlib.contextmanager
@@ -70,11 +76,22 @@ def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
     """A training log as `{seed: {column: values over iterations}}`, empty if there is no such file."""
     if not path.exists():
         return {}
-    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
-    return {
-        int(seed): {name: table[name][table["seed"] == seed] for name in table.dtype.names}
-        for seed in np.unique(table["seed"])
-    }
+    try:
+        table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+        return {
+            int(seed): {name: table[name][table["seed"] == seed] for name in table.dtype.names}
+            for seed in np.unique(table["seed"])
+        }
+    except ValueError as error:
+        raise RecordError(f"{path} is not a training log; remove it") from error
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    """The rows of the results table, a finished run each."""
+    rows = read_csv(path)
+    if rows and list(rows[0]) != RESULT_COLUMNS:
+        raise RecordError(f"{path} is not a results table; remove it")
+    return rows
 
 
 def merge_rows(path: Path, columns: list[str], rows: list[list], key: int) -> None:
@@ -87,7 +104,12 @@ def merge_rows(path: Path, columns: list[str], rows: list[list], key: int) -> No
         replaced = {tuple(map(str, row[:key])) for row in rows}
         kept = [list(row.values()) for row in read_csv(path)]
         kept = [row for row in kept if tuple(row[:key]) not in replaced]
-        write_csv(path, columns, sorted(kept + rows, key=lambda row: tuple(map(str, row[:key]))))
+        write_csv(path, columns, sorted(kept + rows, key=lambda row: [natural(str(cell)) for cell in row[:key]]))
+
+
+def natural(cell: str) -> tuple[int, str]:
+    """A sort key that puts seed 2 before seed 10."""
+    return (int(cell), "") if cell.isdigit() else (0, cell)
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
@@ -97,7 +119,12 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 def load_checkpoint(path: Path) -> dict | None:
     """A checkpoint's tensors and numbers on the CPU, or None where there is none. Runs no code from the file."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can break unpickling anywhere
+        raise RecordError(f"{path} is not a checkpoint; remove it or use --retrain") from error
 
 
 def commit() -> str:

@@ -1,0 +1,124 @@
+"""One experiment of a question: its seeds trained where the log lacks them, its log, results and answer."""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from common import data
+from common.preprocess import channel_statistics
+from common.records import RESULT_COLUMNS, commit, lock, merge_rows, read_log, read_results
+from common.training import Settings, evaluate, train
+
+
+def run(
+    question: str,
+    name: str,
+    make_network: Callable[[], nn.Module],
+    prepare: Callable,
+    arguments: argparse.Namespace,
+    settings: Settings = Settings(),
+) -> Path:
+    """Train each of `arguments.seeds` that is not finished, print the answer, and return the log's path.
+
+    `prepare(images, statistics, generator=None)` is the experiment's pre-processing; see
+    `common.preprocess`. A seed fixes the weights at the start, the order of images and the
+    augmentation. Other processes may run the same experiment meanwhile.
+    """
+    log = log_path(arguments.out, question, name)
+    settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
+    wanted = [seed for seed in arguments.seeds if not finished(log, seed) or arguments.retrain]
+    if wanted:
+        cifar = data.load(arguments.data_dir, arguments.device)
+        channels = channel_statistics(cifar.train_images)
+    for seed in wanted:
+        checkpoint = arguments.out / "checkpoints" / f"{log.stem}_seed{seed}.pt"
+        with lock(checkpoint.with_suffix(".lock"), f"{log.stem} seed {seed} is in another process's hands: waiting"):
+            if arguments.retrain:
+                checkpoint.unlink(missing_ok=True)
+            elif finished(log, seed):
+                continue  # by that other process
+            torch.manual_seed(seed)
+            network = make_network()
+            columns, seconds = train(
+                network,
+                cifar.train_images,
+                cifar.train_labels,
+                lambda images, generator: prepare(images, channels, generator),
+                settings,
+                seed,
+                arguments.precision,
+                checkpoint,
+                description=f"{log.stem} seed {seed}",
+            )
+            accuracy, loss = evaluate(
+                network, cifar.test_images, cifar.test_labels, lambda images: prepare(images, channels)
+            )
+            rows = [[seed, iteration, *row] for iteration, row in enumerate(zip(*columns.values()), start=1)]
+            merge_rows(log, ["seed", "iteration", *columns], rows, key=1)
+            result = {
+                "question": question,
+                "name": log.stem.removeprefix(f"{question}_"),
+                "seed": seed,
+                "test_accuracy": accuracy,
+                "test_loss": loss,
+                "iterations": settings.iterations,
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "seconds": seconds,
+                "device": arguments.device.type,
+                "precision": arguments.precision,
+                "torch": torch.__version__,
+                "commit": commit(),
+            }
+            merge_rows(log.with_name("results.csv"), RESULT_COLUMNS, [[result[name] for name in RESULT_COLUMNS]], key=3)
+            print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
+    print(f"{question} {name}: test accuracy {describe(test_accuracies(log))}")
+    return log
+
+
+def log_path(out: Path, question: str, name: str) -> Path:
+    """Where an experiment's log lies; on generated data its name says so."""
+    return out / "logs" / f"{question}_{name}{'_synthetic' if 'synthetic' in out.name else ''}.csv"
+
+
+def results(log: Path) -> dict[int, dict[str, str]]:
+    """The rows of the results table beside `log` that belong to it, by seed."""
+    question, _, name = log.stem.partition("_")
+    return {
+        int(row["seed"]): row
+        for row in read_results(log.with_name("results.csv"))
+        if (row["question"], row["name"]) == (question, name)
+    }
+
+
+def finished(log: Path, seed: int) -> bool:
+    """Whether both tables have the seed: a run may have been stopped between writing the two."""
+    return seed in read_log(log) and seed in results(log)
+
+
+def test_accuracies(log: Path) -> list[float]:
+    """Test accuracy (a fraction) of each finished seed."""
+    return [float(row["test_accuracy"]) for row in results(log).values()]
+
+
+def describe(accuracies: list[float]) -> str:
+    """Mean ± standard deviation in percent, with n."""
+    spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+    return f"{100 * statistics.mean(accuracies):.2f}{spread} % (n = {len(accuracies)})"
+
+
+def paired_difference(log: Path, baseline: Path) -> str:
+    """Mean difference of test accuracy over the seeds of both logs, in points, ± standard error, with n."""
+    first, second = results(log), results(baseline)
+    differences = [
+        100 * (float(first[seed]["test_accuracy"]) - float(second[seed]["test_accuracy"]))
+        for seed in sorted(first.keys() & second.keys())
+    ]
+    if len(differences) < 2:
+        return "unknown: it takes two seeds of both"
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return f"{statistics.mean(differences):+.2f} ± {error:.2f} points (standard error, n = {len(differences)} pairs)"

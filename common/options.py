@@ -1,0 +1,145 @@
+"""The command-line flags that every script shares; whatever a user can get wrong ends in one line."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from common.data import ROOT, DataError
+from common.records import RecordError
+
+ITERATIONS, BATCH_SIZE = 2000, 100  # the assignment's budget
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line (exit code 2) instead of the usage and a line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def whole_number(smallest: int, largest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if not smallest <= value <= largest:
+            raise argparse.ArgumentTypeError(f"{value} is not in {smallest} … {largest}")
+        return value
+
+    return parse
+
+
+def device(name: str) -> torch.device:
+    """`auto` is PyTorch's accelerator where there is one, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return accelerator or torch.device("cpu")
+    if name not in ("cpu", "cuda", "mps"):
+        raise argparse.ArgumentTypeError(f"{name!r} is none of auto, cpu, cuda, mps")
+    if name != "cpu" and (accelerator is None or accelerator.type != name):
+        raise argparse.ArgumentTypeError(f"this machine has no {name} device")
+    return torch.device(name)
+
+
+def writable_folder(name: str | Path) -> Path:
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write into {name} ({error.strerror})") from None
+    return folder
+
+
+def fastest_precision(device: torch.device) -> str:
+    """bf16 where the processor computes in it natively, else fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+
+
+def parser(description: str) -> Parser:
+    """The shared flags; `parse` completes what they say."""
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add(
+        "--seeds",
+        type=whole_number(0, 2**32 - 1),
+        nargs="+",
+        default=[0],
+        metavar="SEED",
+        help="train these where the log lacks them; the answer takes all seeds of the log (default: 0)",
+    )
+    add("--iterations", type=whole_number(1, 10**6), default=ITERATIONS, help="training steps (default: %(default)s)")
+    add(
+        "--batch-size",
+        type=whole_number(2, 10_000),  # BatchNorm takes its statistics over more than one image
+        default=BATCH_SIZE,
+        help="images a step (default: %(default)s)",
+    )
+    add("--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
+    add(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="of convolutions and matrix products; auto takes bf16 where it is native (default: auto)",
+    )
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help='folder that holds cifar-10-batches-py, or "synthetic" for generated images '
+        "(default: $CIFAR10_ROOT, data/, ../shared, else a download into data/)",
+    )
+    add(
+        "--out",
+        type=writable_folder,
+        default=str(ROOT / "report"),
+        metavar="DIR",
+        help="folder for logs/, figures/ and checkpoints/ (default: report)",
+    )
+    add("--retrain", action="store_true", help="train the seeds again although the log has them")
+    return parser
+
+
+def parse(parser: Parser) -> argparse.Namespace:
+    """Parse, settle `precision`, and move `out` to a folder of its own for a run that is not the report's.
+
+    That is one off the assignment's budget, on generated images, or in a precision chosen by hand.
+    """
+    arguments = parser.parse_args()
+    fastest = fastest_precision(arguments.device)
+    if arguments.precision == "auto":
+        arguments.precision = fastest
+    departures = []
+    if (arguments.iterations, arguments.batch_size) != (ITERATIONS, BATCH_SIZE):
+        departures.append(f"{arguments.iterations}x{arguments.batch_size}")
+    if arguments.precision != fastest:
+        departures.append(arguments.precision)
+    if arguments.data_dir == "synthetic":
+        departures.append("synthetic")
+    if departures:
+        arguments.out = arguments.out / "trials" / "-".join(departures)
+    for name in ("logs", "figures", "checkpoints"):  # better refused now than after the training
+        try:
+            writable_folder(arguments.out / name)
+        except argparse.ArgumentTypeError as error:
+            parser.error(str(error))
+    return arguments
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main function; an error that its user can mend becomes one line and exit code 2."""
+    try:
+        main()
+    except (DataError, RecordError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,35 @@
+"""Question 1.4: flip and normalise as before; in addition, zero pad by 4 pixels and crop 32×32 at random.
+
+Trains Table 1's network with all four steps of Part 1. An image is hardly ever seen twice at the
+same place, so there are up to 2 · 81 different versions of it to learn by heart: the training
+accuracy falls, and the test accuracy rises.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import experiment, options, plots
+from common.networks import table1_network
+from common.preprocess import normalize, random_crop, random_flip
+
+
+def prepare(images, statistics, generator=None):
+    if generator is not None:  # in training only
+        images = random_flip(images, generator)
+    images = normalize(images, statistics)
+    if generator is not None:
+        images = random_crop(images, generator)
+    return images
+
+
+def main():
+    arguments = options.parse(options.parser(__doc__))
+    experiment.run("1.4", "crop", table1_network, prepare, arguments)
+    plots.accuracy_curves(arguments.out, "1.4", "crop", "Normalised, flipped and cropped at random")
+    plots.part1_comparison(arguments.out)
+
+
+if __name__ == "__main__":
+    options.run(main)

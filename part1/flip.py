@@ -1,0 +1,32 @@
+"""Question 1.3: in addition to normalisation, flip images at random; what does it bring?
+
+Each training image is mirrored left to right with a chance of 50 %, anew each time it is drawn and
+before it is normalised. Test images are not flipped. A mirrored car is a car: the network sees two
+versions of every image and can learn less of them by heart.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import experiment, options, plots
+from common.networks import table1_network
+from common.preprocess import normalize, random_flip
+
+
+def prepare(images, statistics, generator=None):
+    if generator is not None:  # in training only
+        images = random_flip(images, generator)
+    return normalize(images, statistics)
+
+
+def main():
+    arguments = options.parse(options.parser(__doc__))
+    experiment.run("1.3", "flip", table1_network, prepare, arguments)
+    plots.accuracy_curves(arguments.out, "1.3", "flip", "Normalised and flipped at random")
+    plots.part1_comparison(arguments.out)
+
+
+if __name__ == "__main__":
+    options.run(main)

@@ -1,0 +1,72 @@
+"""Question 1.2: normalise images to zero mean and unit standard deviation; what changes, and why so little?
+
+The BatchNorm behind the first convolution undoes any shift of its input and any scale common to the
+channels, and its backward pass hands the convolution the same gradient whatever they were. Two
+things remain of the difference to raw pixels: the border (the convolution pads with zeros, which is
+black among raw pixels and the mean colour among normalised ones), and the channels' unequal scales.
+
+Measured at the start of training, as the cosine between the first convolution's gradient on
+normalised images and on the same images raw, raw with the mean colour at the border, and raw with
+that border and each channel divided by its standard deviation: there only a shift remains.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch.nn import functional as F
+
+from common import data, experiment, options, plots, preprocess
+from common.networks import table1_network
+from common.records import write_csv
+
+
+def prepare(images, statistics, generator=None):
+    return preprocess.normalize(images, statistics)
+
+
+def first_gradient(inputs, border, labels):
+    """Gradient of the first convolution at seed 0's initialisation, in fp32, padding with colour `border`."""
+    torch.manual_seed(0)
+    network = table1_network().to(inputs.device)
+    network.conv1.padding = 0  # because here the images bring their border along
+    padded = F.pad(inputs - border, [2] * 4) + border
+    F.cross_entropy(network(padded), labels).backward()
+    return network.conv1.weight.grad.flatten()
+
+
+def compare_gradients(arguments, number=1000):
+    """Log cosine and ratio of norms between gradients on variants of raw and on normalised images."""
+    cifar = data.load(arguments.data_dir, arguments.device)
+    images, labels = cifar.train_images[:number], cifar.train_labels[:number]
+    statistics = preprocess.channel_statistics(cifar.train_images)
+    mean, std = statistics
+    raw, black = preprocess.raw(images), torch.zeros_like(mean)
+    expected = first_gradient(prepare(images, statistics), black, labels)
+    rows = []
+    for variant, inputs, border in [
+        ("raw pixels", raw, black),
+        ("raw pixels with mean border", raw, mean),
+        ("raw pixels with mean border over std", raw / std, mean / std),
+    ]:
+        gradient = first_gradient(inputs, border, labels)
+        cosine = F.cosine_similarity(gradient, expected, dim=0).item()
+        rows.append([variant, cosine, (gradient.norm() / expected.norm()).item()])
+        print(f"cosine of the first gradient to that on normalised images: {cosine:.4f} on {variant}")
+    write_csv(arguments.out / "logs" / "1.2_gradients.csv", ["input", "cosine", "norm_ratio"], rows)
+
+
+def main():
+    arguments = options.parse(options.parser(__doc__))
+    log = experiment.run("1.2", "normalize", table1_network, prepare, arguments)
+    raw_log = experiment.log_path(arguments.out, "1.1", "raw")
+    print(f"difference to raw pixels: {experiment.paired_difference(log, raw_log)}")
+    compare_gradients(arguments)
+    plots.accuracy_curves(arguments.out, "1.2", "normalize", "Normalised")
+    plots.part1_comparison(arguments.out)
+
+
+if __name__ == "__main__":
+    options.run(main)

@@ -1,0 +1,79 @@
+"""Before question 1.1: which optimizer and learning rate? Chosen without a look at the test images.
+
+Trains question 1.4's network and pre-processing for the full 2,000 iterations on the first 8,000
+images of train batch 1 with each candidate, and evaluates on its last 2,000. The winner is the
+default of `common.training.Settings`, the procedure of the whole assignment.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataclasses import fields, replace
+
+import torch
+
+from common import data, options
+from common.networks import table1_network
+from common.preprocess import channel_statistics
+from common.records import merge_rows, read_csv
+from common.training import Settings, evaluate, train
+from part1.crop import prepare
+
+HELD_OUT = 2000
+
+SGD = Settings(optimizer="sgd", momentum=0.9)
+CANDIDATES = {
+    "SGD 0.05": replace(SGD, learning_rate=0.05, weight_decay=5e-4),
+    "SGD 0.1": replace(SGD, learning_rate=0.1, weight_decay=1e-3),
+    "SGD 0.2": replace(SGD, learning_rate=0.2, weight_decay=1e-3),
+    "AdamW 0.003": Settings(optimizer="adamw", learning_rate=3e-3, weight_decay=0.05),
+    "AdamW 0.01": Settings(optimizer="adamw", learning_rate=1e-2, weight_decay=0.05),
+    "Muon 0.03": Settings(learning_rate=0.03),
+    "Muon 0.05": Settings(),
+    "Muon 0.08": Settings(learning_rate=0.08),
+    "Muon 0.05, no weight decay": Settings(weight_decay=0),
+    "Muon 0.05, weight decay 0.2": Settings(weight_decay=0.2),
+    "Muon 0.03, momentum 0.9": Settings(learning_rate=0.03, momentum=0.9),
+    "Muon 0.05, plain rate 0.1": Settings(plain_learning_rate=0.1),
+    "Muon 0.05, plain weight decay 0.005": Settings(plain_weight_decay=5e-3),
+}
+
+
+def main():
+    arguments = options.parse(options.parser(__doc__))
+    log = arguments.out / "logs" / "1.0_procedure.csv"
+    done = {(row["candidate"], int(row["seed"])) for row in read_csv(log)}
+    cifar = data.load(arguments.data_dir, arguments.device)
+    images, held_out_images = cifar.train_images.tensor_split([-HELD_OUT])
+    labels, held_out_labels = cifar.train_labels.tensor_split([-HELD_OUT])
+    channels = channel_statistics(images)
+    settings_columns = [field.name for field in fields(Settings)]
+    for seed in arguments.seeds:
+        for candidate, settings in CANDIDATES.items():
+            if (candidate, seed) in done and not arguments.retrain:
+                continue
+            settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
+            torch.manual_seed(seed)
+            network = table1_network()
+            columns, _ = train(
+                network,
+                images,
+                labels,
+                lambda batch, generator: prepare(batch, channels, generator),
+                settings,
+                seed,
+                arguments.precision,
+                description=f"{candidate}, seed {seed}",
+            )
+            accuracy, _ = evaluate(network, held_out_images, held_out_labels, lambda batch: prepare(batch, channels))
+            training_accuracy = sum(columns["train_accuracy"][-100:]) / 100
+            row = [candidate, seed, accuracy, training_accuracy, *vars(settings).values()]
+            names = ["candidate", "seed", "held_out_accuracy", "train_accuracy", *settings_columns]
+            merge_rows(log, names, [row], key=2)
+            print(f"{candidate}, seed {seed}: held out {accuracy:.2%}, training {training_accuracy:.2%}", flush=True)
+
+
+if __name__ == "__main__":
+    options.run(main)

@@ -1,0 +1,29 @@
+"""Question 1.1: how well does Table 1's network learn from raw images?
+
+Trains it on pixels as they are stored, intensity levels 0 to 255, changed to floating point and
+nothing else. Be mindful of what is fed into the network: uint8 has to become float, and not even a
+division by 255 is done, for that would already be a normalisation.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import experiment, options, plots, preprocess
+from common.networks import table1_network
+
+
+def prepare(images, statistics, generator=None):
+    return preprocess.raw(images)
+
+
+def main():
+    arguments = options.parse(options.parser(__doc__))
+    experiment.run("1.1", "raw", table1_network, prepare, arguments)
+    plots.accuracy_curves(arguments.out, "1.1", "raw", "Raw pixels")
+    plots.part1_comparison(arguments.out)
+
+
+if __name__ == "__main__":
+    options.run(main)

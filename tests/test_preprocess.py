@@ -1,0 +1,104 @@
+"""Pre-processing: each property proved on the distribution it is about (questions 1.1 to 1.4)."""
+
+import torch
+
+from common.preprocess import Statistics, channel_statistics, normalize, random_crop, random_flip, raw
+from part1 import crop, flip
+from part1 import normalize as normalize_script
+from part1 import raw as raw_script
+
+IDENTITY = Statistics(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered_images(number):
+    """Images in which each pixel has a value of its own, from 1 on: none is 0, none equals its mirror's."""
+    return torch.arange(1.0, 3 * 32 * 32 + 1).view(1, 3, 32, 32).repeat(number, 1, 1, 1)
+
+
+def test_raw_pixels_keep_their_levels(synthetic):
+    images = synthetic.train_images[:100]
+    prepared = raw(images)
+    assert prepared.dtype == torch.float32
+    assert torch.equal(prepared.to(torch.uint8), images) and prepared.max() > 200
+
+
+def test_normalised_training_images_have_zero_mean_and_unit_deviation(synthetic):
+    images = synthetic.train_images
+    statistics = channel_statistics(images)
+    std, mean = torch.std_mean(normalize(images, statistics).double(), dim=(0, 2, 3))
+    assert torch.allclose(mean, torch.zeros(3).double(), atol=1e-5)
+    assert torch.allclose(std, torch.ones(3).double(), atol=1e-5)
+    other = normalize(synthetic.test_images, statistics)  # by the training batch's statistics, not their own
+    assert torch.allclose(other * statistics.std + statistics.mean, synthetic.test_images.float(), atol=1e-3)
+
+
+def test_real_statistics(cifar):
+    mean, std = channel_statistics(cifar.train_images)
+    pixels = cifar.train_images.double()
+    assert torch.allclose(mean.flatten().double(), pixels.mean((0, 2, 3)), atol=1e-3)
+    assert torch.allclose(std.flatten().double(), pixels.std((0, 2, 3)), atol=1e-3)
+
+
+def test_flip_mirrors_half_of_the_images_each_on_its_own():
+    number = 20_000
+    images = torch.arange(32, dtype=torch.uint8).expand(number, 3, 32, 32)
+    flipped = random_flip(images, generator())
+    heads = flipped[:, 0, 0, 0] == 31
+    assert torch.equal(flipped[heads], images[heads].flip(-1)) and torch.equal(flipped[~heads], images[~heads])
+    assert abs(heads.double().mean() - 0.5) < 4 * 0.5 / number**0.5
+    both = (heads[1:] & heads[:-1]).double().mean()  # neighbours in the batch agree by chance only
+    assert abs(both - 0.25) < 4 * (0.25 * 0.75 / number) ** 0.5
+
+
+def test_crop_offsets_are_uniform_over_all_81_and_independent():
+    number = 81 * 400
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, 16, 16] = 1  # where this pixel lands tells the offset
+    cropped = random_crop(image.expand(number, 1, 32, 32), generator())
+    landed = cropped.flatten(1).argmax(1)
+    top, left = 20 - landed // 32, 20 - landed % 32
+    counts = torch.bincount(9 * top + left, minlength=81).double()
+    assert len(counts) == 81 and counts.min() > 0
+    chi_square = ((counts - 400) ** 2 / 400).sum()
+    assert 41 < chi_square < 134  # 80 degrees of freedom: 1 in 10,000 on either side
+    assert abs(torch.corrcoef(torch.stack([top[1:], top[:-1], left[1:], left[:-1]]).double()).triu(1)).max() < 0.03
+
+
+def test_crop_is_a_window_of_the_zero_padded_image():
+    images = numbered_images(300)
+    padded = torch.nn.functional.pad(images[0], [4] * 4)
+    for image in random_crop(images, generator()):
+        inside = image[0].nonzero()
+        row, column = inside[0].tolist()
+        value = int(image[0, row, column]) - 1  # the first pixel seen, by its number in the original
+        top, left = value // 32 + 4 - row, value % 32 + 4 - column
+        assert torch.equal(image, padded[:, top : top + 32, left : left + 32])
+
+
+def test_border_is_zero_after_normalisation_and_flip_comes_before_it():
+    """The whole of question 1.4: what is padded is exactly 0, whatever the statistics are."""
+    statistics = Statistics(torch.full((3, 1, 1), 7.0), torch.full((3, 1, 1), 3.0))
+    images = torch.full((500, 3, 32, 32), 200, dtype=torch.uint8)
+    prepared = crop.prepare(images, statistics, generator())
+    inside = torch.isclose(prepared, torch.tensor((200 - 7.0) / 3))
+    assert torch.equal(prepared[~inside], torch.zeros_like(prepared[~inside]))
+    assert 0 < (~inside).double().mean() < 0.25
+    assert (~inside).any(dim=(2, 3))[:, 0].double().mean() > 0.95  # 80 of 81 offsets show some border
+
+
+def test_training_is_random_and_evaluation_is_not(synthetic):
+    images = synthetic.train_images[:200]
+    statistics = channel_statistics(images)
+    for script, random in [(raw_script, False), (normalize_script, False), (flip, True), (crop, True)]:
+        draws = generator()
+        first, second = script.prepare(images, statistics, draws), script.prepare(images, statistics, draws)
+        assert torch.equal(first, second) != random
+        expected = raw(images) if script is raw_script else normalize(images, statistics)
+        torch.manual_seed(1)
+        assert torch.equal(script.prepare(images, statistics), expected)  # neither flipped nor moved
+        assert torch.equal(script.prepare(images, statistics, generator()), first)  # the seed decides
+        assert first.shape == images.shape and first.dtype == torch.float32

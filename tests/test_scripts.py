@@ -1,0 +1,159 @@
+"""The scripts as a user runs them: bad input, safe re-runs, kill -9, two at once."""
+
+import csv
+import signal
+import time
+
+import pytest
+
+from common import options
+
+TRIAL = ("--data-dir", "synthetic", "--iterations", 200)
+FOLDER = "trials/200x100-synthetic"
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    return output
+
+
+def files(folder, pattern="*"):
+    return {path.name: path.read_bytes() for path in folder.glob(pattern)}
+
+
+BAD_INPUT = {
+    "--iterations -5": "not in 1",
+    "--iterations 0": "not in 1",
+    "--iterations many": "whole number",
+    "--iterations 1e3": "whole number",
+    "--iterations 99999999999999999999": "not in 1",
+    "--batch-size 0": "not in 2",
+    "--batch-size 1": "not in 2",
+    "--batch-size 10001": "not in 2",
+    "--batch-size ten": "whole number",
+    "--seeds": "expected at least one",
+    "--seeds -1": "--seeds",
+    "--seeds 0 one": "whole number",
+    "--seeds 4294967296": "not in 0",
+    "--device abacus": "none of auto, cpu, cuda, mps",
+    "--device cuda:x": "none of auto, cpu, cuda, mps",
+    "--precision fp8": "invalid choice",
+    "--data-dir": "expected one argument",
+    "--data-dir {tmp}/nowhere": "is not a folder",
+    "--data-dir {tmp}": "has no cifar-10-batches-py",
+    "--data-dir {tmp}/file": "is not a folder",
+    "--data-dir {tmp}/short": "expected md5",
+    "--out": "expected one argument",
+    "--out {tmp}/file": "cannot write into",
+    "--out {tmp}/file/below": "cannot write into",
+    "--out /proc/out": "cannot write into",
+    "--out {tmp}/folder-is-file": "cannot write into",
+    "--out {tmp}/log-is-folder": "1.4_crop_synthetic.csv",
+    "--retrain --out {tmp}/log-is-folder": "1.4_crop_synthetic.csv",
+    "--out {tmp}/log-is-garbage": "is not a training log",
+    "--out {tmp}/results-are-garbage": "is not a results table",
+    "--out {tmp}/checkpoint-is-garbage": "is not a checkpoint",
+    "--unknown": "unrecognized arguments",
+    "--iter 5": "unrecognized arguments",
+    "something": "unrecognized arguments",
+}
+
+
+@pytest.mark.parametrize("flags", BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, capsys):
+    from part1 import crop
+
+    def write(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    log = "logs/1.4_crop_synthetic.csv"
+    write(tmp_path / "file", "")
+    write(tmp_path / "short/cifar-10-batches-py/data_batch_1", "short")
+    write(tmp_path / "short/cifar-10-batches-py/test_batch", "short")
+    write(tmp_path / "folder-is-file" / FOLDER / "figures", "")
+    (tmp_path / "log-is-folder" / FOLDER / log).mkdir(parents=True)
+    write(tmp_path / "log-is-garbage" / FOLDER / log, "a poem\nabout a CNN\n")
+    write(tmp_path / "results-are-garbage" / FOLDER / log, "seed,iteration\n0,1\n")
+    write(tmp_path / "results-are-garbage" / FOLDER / "logs/results.csv", "a poem\nabout a CNN\n")
+    write(tmp_path / "checkpoint-is-garbage" / FOLDER / "checkpoints/1.4_crop_synthetic_seed0.pt", "a poem")
+
+    flags = flags.format(tmp=tmp_path).split()
+    defaults = ["--out", str(tmp_path / "out"), *map(str, TRIAL)]
+    monkeypatch.setattr("sys.argv", ["crop.py", *defaults, *flags])
+    with pytest.raises(SystemExit) as stop:
+        options.run(crop.main)
+    output, errors = capsys.readouterr()
+    assert stop.value.code == 2 and output == ""
+    assert errors.startswith("crop.py: error: ") and errors.count("\n") == 1
+    assert BAD_INPUT[next(key for key in BAD_INPUT if key.format(tmp=tmp_path).split() == flags)] in errors
+
+
+@pytest.mark.parametrize("script", ["raw", "normalize", "flip", "crop"])
+def test_every_script_runs_reruns_and_retrains(script, start_script, tmp_path):
+    trial = ("--data-dir", "synthetic", "--iterations", 20, "--out", tmp_path)
+    out = tmp_path / "trials/20x100-synthetic"
+    first = finish(start_script(f"part1/{script}.py", *trial))
+    logs, figures = files(out / "logs"), files(out / "figures", "*.png")
+    assert "test accuracy" in first and len(figures) == 2
+    name = next(name for name in logs if name.endswith("_synthetic.csv"))
+    with (out / "logs" / name).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["iteration"]) for row in rows] == list(range(1, 21))
+    assert list(rows[0]) == ["seed", "iteration", "loss", "train_accuracy", "learning_rate"]
+    assert not (tmp_path / "logs").exists()  # off the budget: nothing among the report's
+
+    start = time.perf_counter()
+    again = finish(start_script(f"part1/{script}.py", *trial))
+    assert time.perf_counter() - start < 30
+    assert files(out / "logs") == logs and files(out / "figures", "*.png") == figures
+    assert first.splitlines()[1:] == again.splitlines()  # all but the line on the seed just trained
+
+    finish(start_script(f"part1/{script}.py", *trial, "--retrain"))
+    assert (out / "logs" / name).read_bytes() == logs[name]
+
+
+def test_the_budget_and_the_report_folder_are_the_defaults(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["crop.py"])
+    arguments = options.parse(options.parser(None))
+    assert (arguments.iterations, arguments.batch_size) == (2000, 100) and arguments.out == options.ROOT / "report"
+
+
+def test_killed_at_several_moments_ends_in_the_same_bytes(start_script, tmp_path):
+    flags = ("--seeds", 0, 1, *TRIAL)
+    finish(start_script("part1/crop.py", *flags, "--out", tmp_path / "whole"))
+    whole, killed = tmp_path / "whole" / FOLDER, tmp_path / "killed" / FOLDER
+    log = "logs/1.4_crop_synthetic.csv"
+
+    def seed_begun(seed):
+        return (killed / f"checkpoints/1.4_crop_synthetic_seed{seed}.pt").exists
+
+    for begun, patience in [
+        (lambda: True, 1.0),  # while it is starting
+        (seed_begun(0), 0.0),  # right after the first epoch's checkpoint
+        (seed_begun(0), 2.0),
+        ((killed / log).exists, 0.0),  # the log is written, the results table perhaps not
+        (seed_begun(1), 0.3),
+    ]:
+        process = start_script("part1/crop.py", *flags, "--out", tmp_path / "killed")
+        while not begun():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        time.sleep(patience)
+        process.kill()
+        assert process.wait() in (-signal.SIGKILL, 0)
+        assert not (killed / log).exists() or (killed / log).read_text().endswith("\n")
+    finish(start_script("part1/crop.py", *flags, "--out", tmp_path / "killed"))
+    assert (killed / log).read_bytes() == (whole / log).read_bytes()
+    assert (killed / "figures/1.4_crop.pdf").read_bytes() == (whole / "figures/1.4_crop.pdf").read_bytes()
+
+
+def test_two_at_once_train_once_and_agree(start_script, tmp_path):
+    flags = (*TRIAL, "--out", tmp_path)
+    outputs = [finish(process) for process in [start_script("part1/crop.py", *flags) for _ in range(2)]]
+    assert outputs[0].splitlines()[-3:] == outputs[1].splitlines()[-3:]
+    assert sum("seed 0: " in output for output in outputs) == 1
+    assert sum("another process" in output for output in outputs) == 1
+    rows = (tmp_path / FOLDER / "logs/1.4_crop_synthetic.csv").read_text().splitlines()
+    assert len(rows) == 1 + 200 and len(set(rows)) == len(rows)

@@ -1,0 +1,165 @@
+"""The training procedure: its optimizer, its schedule, seeds, stopping and going on, learning."""
+
+import pytest
+import torch
+from torch import nn
+
+from common import training
+from common.networks import table1_network
+from common.preprocess import channel_statistics
+from common.training import ConvolutionMuon, Settings, evaluate, make_optimizers, schedule, train
+from part1.crop import prepare
+
+
+def run(cifar, settings, seed=0, **options):
+    channels = channel_statistics(cifar.train_images)
+    torch.manual_seed(seed)
+    network = table1_network()
+    log, _ = train(
+        network,
+        cifar.train_images,
+        cifar.train_labels,
+        lambda images, generator: prepare(images, channels, generator),
+        settings,
+        seed,
+        **options,
+    )
+    return network, log
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
+
+
+def test_the_budget_is_the_assignments():
+    settings = Settings()
+    assert (settings.iterations, settings.batch_size) == (2000, 100)
+
+
+def test_learning_rate_falls_linearly_to_zero(synthetic):
+    settings = Settings(iterations=5, learning_rate=0.05)
+    assert run(synthetic, settings)[1]["learning_rate"] == pytest.approx([0.05, 0.04, 0.03, 0.02, 0.01])
+    assert schedule(5, settings) == 0
+
+
+@pytest.mark.parametrize("name", ["muon", "sgd", "adamw"])
+def test_every_parameter_has_exactly_one_optimizer(name):
+    network = table1_network()
+    optimizers = make_optimizers(network, Settings(optimizer=name))
+    addresses = [p.data_ptr() for o in optimizers for group in o.param_groups for p in group["params"]]
+    assert sorted(addresses) == sorted(parameter.data_ptr() for parameter in network.parameters())
+    with pytest.raises(ValueError, match="lion"):
+        make_optimizers(network, Settings(optimizer="lion"))
+
+
+def test_muon_steps_are_orthogonal_whatever_the_gradients_scale():
+    torch.manual_seed(0)
+    steps = []
+    for scale in (1, 1e-5):
+        weight = nn.Parameter(torch.zeros(16, 8, 5, 5))
+        muon = ConvolutionMuon([weight], lr=0.1, momentum=0.6, weight_decay=0, ns_steps=5)
+        weight.grad = scale * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+        muon.step()
+        steps.append(weight.detach().flatten(1) / 0.1)  # the weight itself moved, not a copy
+        assert (torch.linalg.svdvals(steps[-1]) - 1).abs().max() < 0.5
+    assert torch.allclose(*steps, atol=0.05)
+
+
+def test_muon_leaves_a_vanished_gradient_small():
+    """Below its eps of 1e-7, Muon no longer rescales: what has vanished stays vanished (question 2.3)."""
+    weight = nn.Parameter(torch.zeros(16, 8, 5, 5))
+    muon = ConvolutionMuon([weight], lr=0.1, momentum=0.6, weight_decay=0, ns_steps=3)
+    weight.grad = torch.full_like(weight, 1e-14)
+    muon.step()
+    assert weight.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
+def test_same_seed_same_weights_and_log(synthetic, optimizer):
+    settings = Settings(iterations=4, optimizer=optimizer, learning_rate=0.01)
+    first, log = run(synthetic, settings)
+    second, same_log = run(synthetic, settings)
+    other, other_log = run(synthetic, settings, seed=1)
+    assert same(first, second) and log == same_log
+    assert not same(first, other) and log["loss"] != other_log["loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
+def test_a_stopped_run_ends_as_if_never_stopped(synthetic, tmp_path, monkeypatch, optimizer):
+    """Stopped in the middle of an epoch, and once more right after a checkpoint."""
+    few = synthetic._replace(train_images=synthetic.train_images[:80], train_labels=synthetic.train_labels[:80])
+    settings = Settings(iterations=10, batch_size=20, optimizer=optimizer, learning_rate=0.01)  # epochs of 4
+    whole, log = run(few, settings)
+    checkpoint = tmp_path / "run.pt"
+
+    class Stopped(Exception):
+        pass
+
+    for steps_until_stop in (6, 5):  # iterations 0…5, then 4…8
+        steps, cross_entropy = iter(range(steps_until_stop)), nn.functional.cross_entropy
+
+        def stop_or_go_on(*arguments):
+            if next(steps, None) is None:
+                raise Stopped
+            return cross_entropy(*arguments)
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(training.F, "cross_entropy", stop_or_go_on)
+            run(few, settings, checkpoint=checkpoint)
+    assert torch.load(checkpoint, weights_only=True)["iteration"] == 8
+    resumed, resumed_log = run(few, settings, checkpoint=checkpoint)
+    assert same(whole, resumed) and log == resumed_log
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken(synthetic, tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    run(synthetic, Settings(iterations=2), checkpoint=checkpoint)
+    fresh, _ = run(synthetic, Settings(iterations=3))
+    assert same(fresh, run(synthetic, Settings(iterations=3), checkpoint=checkpoint)[0])
+
+
+def test_an_epoch_draws_every_image_once(synthetic):
+    seen = []
+
+    def remember(images, generator):
+        seen.append(images[:, 0, 0, 0])
+        return images.float()
+
+    images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 3, 32, 32).contiguous()
+    train(table1_network(), images, torch.zeros(40).long(), remember, Settings(iterations=8, batch_size=10), seed=0)
+    epochs = torch.cat(seen).view(2, 40)
+    assert all(epoch.sort().values.tolist() == list(range(40)) for epoch in epochs)
+    assert not torch.equal(*epochs)
+
+
+def test_evaluation_counts_right_and_leaves_the_network_alone():
+    class Constant(nn.Module):
+        def forward(self, images):
+            assert not self.training
+            return nn.functional.one_hot(images[:, 0, 0, 0].long(), 10) * 100.0
+
+    images = torch.arange(10).repeat(120).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    labels = torch.arange(10).repeat(120)
+    labels[:300] = (labels[:300] + 1) % 10
+    network = Constant().train()
+    accuracy, loss = evaluate(network, images, labels, torch.Tensor.float)
+    assert accuracy == 0.75 and loss == pytest.approx(25) and network.training
+
+
+def test_synthetic_images_are_learned(synthetic):
+    settings = Settings(iterations=60)
+    channels = channel_statistics(synthetic.train_images)
+    network, log = run(synthetic, settings)
+    accuracy, _ = evaluate(
+        network, synthetic.test_images[:1000], synthetic.test_labels[:1000], lambda images: prepare(images, channels)
+    )
+    assert accuracy > 0.9 and log["loss"][0] > 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_200_real_iterations_are_well_over_chance(cifar, precision):
+    network, log = run(cifar, Settings(iterations=200), precision=precision)
+    channels = channel_statistics(cifar.train_images)
+    accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, lambda images: prepare(images, channels))
+    assert accuracy > 0.5 and loss < 1.5
+    assert sum(log["train_accuracy"][-50:]) / 50 > 0.4
