@@ -11,7 +11,7 @@ from torch import nn
 
 from common import data
 from common.preprocess import channel_statistics
-from common.records import RESULT_COLUMNS, commit, lock, merge_rows, read_log, read_results
+from common.records import RESULT_COLUMNS, commit, lock, merge_rows, read_log, read_results, save_checkpoint
 from common.training import Settings, evaluate, train
 
 
@@ -58,6 +58,7 @@ def run(
             accuracy, loss = evaluate(
                 network, cifar.test_images, cifar.test_labels, lambda images: prepare(images, channels)
             )
+            save_checkpoint(arguments.out / "weights" / f"{log.stem}_seed{seed}.pt", network.state_dict())
             rows = [[seed, iteration, *row] for iteration, row in enumerate(zip(*columns.values()), start=1)]
             merge_rows(log, ["seed", "iteration", *columns], rows, key=1)
             result = {
@@ -75,8 +76,9 @@ def run(
                 "commit": commit(),
             }
             merge_rows(log.with_name("results.csv"), RESULT_COLUMNS, [[result[name] for name in RESULT_COLUMNS]], key=3)
+            checkpoint.unlink()
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    print(f"{question} {name}: test accuracy {describe(test_accuracies(log))}")
+    print(f"{question} {name}: test accuracy {describe(final_accuracies(log))}")
     return log
 
 
@@ -100,7 +102,7 @@ def finished(log: Path, seed: int) -> bool:
     return seed in read_log(log) and seed in results(log)
 
 
-def test_accuracies(log: Path) -> list[float]:
+def final_accuracies(log: Path) -> list[float]:
     """Test accuracy (a fraction) of each finished seed."""
     return [float(row["test_accuracy"]) for row in results(log).values()]
 

@@ -101,7 +101,7 @@ def parser(description: str) -> Parser:
         type=writable_folder,
         default=str(ROOT / "report"),
         metavar="DIR",
-        help="folder for logs/, figures/ and checkpoints/ (default: report)",
+        help="folder for logs/, figures/, weights/ and checkpoints/ (default: report)",
     )
     add("--retrain", action="store_true", help="train the seeds again although the log has them")
     return parser
@@ -125,7 +125,7 @@ def parse(parser: Parser) -> argparse.Namespace:
         departures.append("synthetic")
     if departures:
         arguments.out = arguments.out / "trials" / "-".join(departures)
-    for name in ("logs", "figures", "checkpoints"):  # better refused now than after the training
+    for name in ("logs", "figures", "checkpoints", "weights"):  # better refused now than after the training
         try:
             writable_folder(arguments.out / name)
         except argparse.ArgumentTypeError as error:

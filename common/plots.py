@@ -8,7 +8,7 @@ matplotlib.use("Agg")  # files only: no window system needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.experiment import describe, log_path, test_accuracies
+from common.experiment import describe, log_path, final_accuracies
 from common.records import read_log, replacing
 
 # An experiment has one colour in every figure, and a line style by which it is told apart in grey.
@@ -64,11 +64,11 @@ def running_mean(values: np.ndarray, window: int = 100) -> np.ndarray:
 def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
     """Training accuracy over iterations of all seeds of one experiment, and its final test accuracy."""
     log = log_path(out, question, name)
-    style, accuracies = STYLES[name], test_accuracies(log)
+    style, accuracies = STYLES[name], final_accuracies(log)
     figure, axes = plt.subplots()
     for number, columns in enumerate(read_log(log).values()):
         accuracy = 100 * columns["train_accuracy"]
-        axes.plot(columns["iteration"], accuracy, color=style["color"], alpha=0.12, linewidth=0.4)
+        axes.plot(columns["iteration"], accuracy, color=style["color"], alpha=0.2, linewidth=0.5)
         axes.plot(
             columns["iteration"],
             running_mean(accuracy),
@@ -90,12 +90,12 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
 def part1_comparison(out: Path) -> None:
     """The four pre-processings of Part 1 side by side, as far as they have been run."""
     logs = {name: log_path(out, question, name) for name, (question, _) in PART1.items()}
-    logs = {name: log for name, log in logs.items() if log.exists() and test_accuracies(log)}
+    logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
     figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(7.2, 3.8))
     for position, (name, log) in enumerate(logs.items()):
         seeds = list(read_log(log).values())
         training = np.stack([100 * running_mean(columns["train_accuracy"]) for columns in seeds])
-        test = 100 * np.array(test_accuracies(log))
+        test = 100 * np.array(final_accuracies(log))
         color, label = STYLES[name]["color"], "{} {}".format(*PART1[name])
         curves.plot(seeds[0]["iteration"], training.mean(0), **STYLES[name], linewidth=1.4, label=label)
         curves.fill_between(
@@ -112,7 +112,7 @@ def part1_comparison(out: Path) -> None:
     ends.plot([], [], "o", color="grey", label="test (mean beside it)")
     ends.set(
         xticks=range(len(logs)), xticklabels=[PART1[name][0] for name in logs], xlim=(-0.5, 3.7),
-        xlabel="question", title=f"at the end ({len(seeds)} seeds)",
+        xlabel="question", title="at the end, each seed",
     )  # fmt: skip
     ends.legend(loc="lower left")
     save(figure, out, "1_comparison")

@@ -113,6 +113,7 @@ def train(
     the batch before its step, in training mode, augmentation included.
     """
     reuse_freed_memory()
+    torch.backends.cudnn.deterministic = True  # same seed, same result on a GPU too
     device, epoch = images.device, len(images) // settings.batch_size
     network.to(device).train()
     optimizers = make_optimizers(network, settings)

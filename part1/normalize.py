@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from common import data, experiment, options, plots, preprocess
 from common.networks import table1_network
-from common.records import write_csv
+from common.records import read_csv, write_csv
 
 
 def prepare(images, statistics, generator=None):
@@ -37,8 +37,8 @@ def first_gradient(inputs, border, labels):
     return network.conv1.weight.grad.flatten()
 
 
-def compare_gradients(arguments, number=1000):
-    """Log cosine and ratio of norms between gradients on variants of raw and on normalised images."""
+def compare_gradients(arguments, path, number=1000):
+    """Write to `path` the cosine and ratio of norms between gradients on variants of raw and on normalised images."""
     cifar = data.load(arguments.data_dir, arguments.device)
     images, labels = cifar.train_images[:number], cifar.train_labels[:number]
     statistics = preprocess.channel_statistics(cifar.train_images)
@@ -54,8 +54,7 @@ def compare_gradients(arguments, number=1000):
         gradient = first_gradient(inputs, border, labels)
         cosine = F.cosine_similarity(gradient, expected, dim=0).item()
         rows.append([variant, cosine, (gradient.norm() / expected.norm()).item()])
-        print(f"cosine of the first gradient to that on normalised images: {cosine:.4f} on {variant}")
-    write_csv(arguments.out / "logs" / "1.2_gradients.csv", ["input", "cosine", "norm_ratio"], rows)
+    write_csv(path, ["input", "cosine", "norm_ratio"], rows)
 
 
 def main():
@@ -63,7 +62,11 @@ def main():
     log = experiment.run("1.2", "normalize", table1_network, prepare, arguments)
     raw_log = experiment.log_path(arguments.out, "1.1", "raw")
     print(f"difference to raw pixels: {experiment.paired_difference(log, raw_log)}")
-    compare_gradients(arguments)
+    gradients = arguments.out / "logs" / "1.2_gradients.csv"
+    if arguments.retrain or not gradients.exists():
+        compare_gradients(arguments, gradients)
+    for row in read_csv(gradients):
+        print(f"cosine of the first gradient to that on normalised images: {row['cosine']} on {row['input']}")
     plots.accuracy_curves(arguments.out, "1.2", "normalize", "Normalised")
     plots.part1_comparison(arguments.out)
 

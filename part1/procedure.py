@@ -38,6 +38,9 @@ CANDIDATES = {
     "Muon 0.03, momentum 0.9": Settings(learning_rate=0.03, momentum=0.9),
     "Muon 0.05, plain rate 0.1": Settings(plain_learning_rate=0.1),
     "Muon 0.05, plain weight decay 0.005": Settings(plain_weight_decay=5e-3),
+    "Muon 0.05, plain weight decay 0.02": Settings(plain_weight_decay=2e-2),
+    "Muon 0.03, plain weight decay 0.005": Settings(learning_rate=0.03, plain_weight_decay=5e-3),
+    "Muon 0.05, weight decay 0.2, plain weight decay 0.005": Settings(weight_decay=0.2, plain_weight_decay=5e-3),
 }
 
 
