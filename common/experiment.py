@@ -4,6 +4,7 @@ import argparse
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,15 +27,15 @@ def run(
     """Train each of `arguments.seeds` that is not finished, print the answer, and return the log's path.
 
     `prepare(images, statistics, generator=None)` is the experiment's pre-processing; see
-    `common.preprocess`. A seed fixes the weights at the start, the order of images and the
-    augmentation. Other processes may run the same experiment meanwhile.
+    `common.preprocess`. Other processes may run the same experiment meanwhile.
     """
     log = log_path(arguments.out, question, name)
     settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
     wanted = [seed for seed in arguments.seeds if not finished(log, seed) or arguments.retrain]
     if wanted:
         cifar = data.load(arguments.data_dir, arguments.device)
-        channels = channel_statistics(cifar.train_images)
+        prepare = partial(prepare, statistics=channel_statistics(cifar.train_images))
+        code = commit()
     for seed in wanted:
         checkpoint = arguments.out / "checkpoints" / f"{log.stem}_seed{seed}.pt"
         with lock(checkpoint.with_suffix(".lock"), f"{log.stem} seed {seed} is in another process's hands: waiting"):
@@ -42,22 +43,18 @@ def run(
                 checkpoint.unlink(missing_ok=True)
             elif finished(log, seed):
                 continue  # by that other process
-            torch.manual_seed(seed)
-            network = make_network()
-            columns, seconds = train(
-                network,
+            network, columns, seconds = train(
+                make_network,
                 cifar.train_images,
                 cifar.train_labels,
-                lambda images, generator: prepare(images, channels, generator),
+                prepare,
                 settings,
                 seed,
                 arguments.precision,
                 checkpoint,
                 description=f"{log.stem} seed {seed}",
             )
-            accuracy, loss = evaluate(
-                network, cifar.test_images, cifar.test_labels, lambda images: prepare(images, channels)
-            )
+            accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
             save_checkpoint(arguments.out / "weights" / f"{log.stem}_seed{seed}.pt", network.state_dict())
             rows = [[seed, iteration, *row] for iteration, row in enumerate(zip(*columns.values()), start=1)]
             merge_rows(log, ["seed", "iteration", *columns], rows, key=1)
@@ -73,7 +70,7 @@ def run(
                 "device": arguments.device.type,
                 "precision": arguments.precision,
                 "torch": torch.__version__,
-                "commit": commit(),
+                "commit": code,
             }
             merge_rows(log.with_name("results.csv"), RESULT_COLUMNS, [[result[name] for name in RESULT_COLUMNS]], key=3)
             checkpoint.unlink()

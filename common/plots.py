@@ -8,7 +8,7 @@ matplotlib.use("Agg")  # files only: no window system needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.experiment import describe, log_path, final_accuracies
+from common.experiment import describe, final_accuracies, log_path
 from common.records import read_log, replacing
 
 # An experiment has one colour in every figure, and a line style by which it is told apart in grey.

@@ -14,8 +14,6 @@ from tqdm import tqdm
 
 from common.records import load_checkpoint, save_checkpoint
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -88,22 +86,22 @@ def schedule(iteration: int, settings: Settings) -> float:
 
 
 def train(
-    network: nn.Module,
+    make_network: Callable[[], nn.Module],
     images: torch.Tensor,
     labels: torch.Tensor,
-    prepare: Augmentation,
+    prepare: Callable[..., torch.Tensor],
     settings: Settings,
     seed: int,
     precision: str = "fp32",
     checkpoint: Path | None = None,
     description: str | None = None,
-) -> tuple[dict[str, list[float]], float]:
-    """Train `network` in place; return its log (a list over iterations for each column) and the seconds it took.
+) -> tuple[nn.Module, dict[str, list[float]], float]:
+    """Train a new network; return it, its log (a list over iterations for each column) and the seconds it took.
 
     Args:
         images, labels: uint8 `(N, 3, H, W)` and int64 `(N,)`, on the device that trains.
-        prepare: turns a batch of images into the network's input; draws from the generator it is given.
-        seed: of the order of images and of the augmentation. (The weights are the caller's.)
+        prepare: `prepare(images, generator=generator)` turns a batch of images into the network's input.
+        seed: of the weights at the start, the order of images and the augmentation.
         precision: "fp32" or "bf16" (autocast: weights, statistics and loss stay in fp32).
         checkpoint: where the state is kept after every epoch. A run that finds its own there goes on
             from it, and ends exactly as if it had never been stopped.
@@ -115,7 +113,8 @@ def train(
     reuse_freed_memory()
     torch.backends.cudnn.deterministic = True  # same seed, same result on a GPU too
     device, epoch = images.device, len(images) // settings.batch_size
-    network.to(device).train()
+    torch.manual_seed(seed)
+    network = make_network().to(device).train()
     optimizers = make_optimizers(network, settings)
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     peak_rates = [group["lr"] for group in groups]
@@ -147,7 +146,7 @@ def train(
             if position == 0:
                 order = torch.randperm(len(images), generator=generator, device=device)
             batch = order[position * settings.batch_size :][: settings.batch_size]
-            inputs = prepare(images[batch], generator).contiguous(memory_format=torch.channels_last)
+            inputs = prepare(images[batch], generator=generator).contiguous(memory_format=torch.channels_last)
             targets = labels[batch]
 
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -181,12 +180,12 @@ def train(
                         },
                     )
     rates = [settings.learning_rate * schedule(iteration, settings) for iteration in range(settings.iterations)]
-    return {"loss": log[0].tolist(), "train_accuracy": log[1].tolist(), "learning_rate": rates}, seconds
+    return network, {"loss": log[0].tolist(), "train_accuracy": log[1].tolist(), "learning_rate": rates}, seconds
 
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, prepare: Callable[[torch.Tensor], torch.Tensor]
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, prepare: Callable[..., torch.Tensor]
 ) -> tuple[float, float]:
     """Accuracy (a fraction) and mean cross-entropy of `network` in evaluation mode, in fp32, one view an image."""
     was_training = network.training

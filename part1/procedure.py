@@ -11,8 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataclasses import fields, replace
-
-import torch
+from functools import partial
 
 from common import data, options
 from common.networks import table1_network
@@ -51,26 +50,24 @@ def main():
     cifar = data.load(arguments.data_dir, arguments.device)
     images, held_out_images = cifar.train_images.tensor_split([-HELD_OUT])
     labels, held_out_labels = cifar.train_labels.tensor_split([-HELD_OUT])
-    channels = channel_statistics(images)
+    held_out_prepare = partial(prepare, statistics=channel_statistics(images))
     settings_columns = [field.name for field in fields(Settings)]
     for seed in arguments.seeds:
         for candidate, settings in CANDIDATES.items():
             if (candidate, seed) in done and not arguments.retrain:
                 continue
             settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
-            torch.manual_seed(seed)
-            network = table1_network()
-            columns, _ = train(
-                network,
+            network, columns, _ = train(
+                table1_network,
                 images,
                 labels,
-                lambda batch, generator: prepare(batch, channels, generator),
+                held_out_prepare,
                 settings,
                 seed,
                 arguments.precision,
                 description=f"{candidate}, seed {seed}",
             )
-            accuracy, _ = evaluate(network, held_out_images, held_out_labels, lambda batch: prepare(batch, channels))
+            accuracy, _ = evaluate(network, held_out_images, held_out_labels, held_out_prepare)
             training_accuracy = sum(columns["train_accuracy"][-100:]) / 100
             row = [candidate, seed, accuracy, training_accuracy, *vars(settings).values()]
             names = ["candidate", "seed", "held_out_accuracy", "train_accuracy", *settings_columns]

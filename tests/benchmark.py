@@ -14,6 +14,7 @@ import resource
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -95,11 +96,11 @@ def main():
     channels = channel_statistics(cifar.train_images)
 
     def this_epoch():
-        _, seconds = train(
-            table1_network(),
+        _, _, seconds = train(
+            table1_network,
             cifar.train_images,
             cifar.train_labels,
-            lambda images, generator: prepare(images, channels, generator),
+            partial(prepare, statistics=channels),
             Settings(iterations=ITERATIONS, batch_size=BATCH_SIZE),
             seed=0,
             precision=precision,

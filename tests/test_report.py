@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.experiment import describe, log_path, results, final_accuracies
+from common.experiment import describe, final_accuracies, log_path, results
 from common.options import ITERATIONS
 from common.plots import PART1
 from common.records import read_log

@@ -1,5 +1,7 @@
 """The training procedure: its optimizer, its schedule, seeds, stopping and going on, learning."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -12,19 +14,11 @@ from part1.crop import prepare
 
 
 def run(cifar, settings, seed=0, **options):
-    channels = channel_statistics(cifar.train_images)
-    torch.manual_seed(seed)
-    network = table1_network()
-    log, _ = train(
-        network,
-        cifar.train_images,
-        cifar.train_labels,
-        lambda images, generator: prepare(images, channels, generator),
-        settings,
-        seed,
-        **options,
-    )
-    return network, log
+    """Train as question 1.4 does; return the network, its log and the pre-processing."""
+    question_1_4 = partial(prepare, statistics=channel_statistics(cifar.train_images))
+    images, labels = cifar.train_images, cifar.train_labels
+    network, log, _ = train(table1_network, images, labels, question_1_4, settings, seed, **options)
+    return network, log, question_1_4
 
 
 def same(first, second):
@@ -77,9 +71,9 @@ def test_muon_leaves_a_vanished_gradient_small():
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
 def test_same_seed_same_weights_and_log(synthetic, optimizer):
     settings = Settings(iterations=4, optimizer=optimizer, learning_rate=0.01)
-    first, log = run(synthetic, settings)
-    second, same_log = run(synthetic, settings)
-    other, other_log = run(synthetic, settings, seed=1)
+    first, log, _ = run(synthetic, settings)
+    second, same_log, _ = run(synthetic, settings)
+    other, other_log, _ = run(synthetic, settings, seed=1)
     assert same(first, second) and log == same_log
     assert not same(first, other) and log["loss"] != other_log["loss"]
 
@@ -89,7 +83,7 @@ def test_a_stopped_run_ends_as_if_never_stopped(synthetic, tmp_path, monkeypatch
     """Stopped in the middle of an epoch, and once more right after a checkpoint."""
     few = synthetic._replace(train_images=synthetic.train_images[:80], train_labels=synthetic.train_labels[:80])
     settings = Settings(iterations=10, batch_size=20, optimizer=optimizer, learning_rate=0.01)  # epochs of 4
-    whole, log = run(few, settings)
+    whole, log, _ = run(few, settings)
     checkpoint = tmp_path / "run.pt"
 
     class Stopped(Exception):
@@ -107,14 +101,14 @@ def test_a_stopped_run_ends_as_if_never_stopped(synthetic, tmp_path, monkeypatch
             patch.setattr(training.F, "cross_entropy", stop_or_go_on)
             run(few, settings, checkpoint=checkpoint)
     assert torch.load(checkpoint, weights_only=True)["iteration"] == 8
-    resumed, resumed_log = run(few, settings, checkpoint=checkpoint)
+    resumed, resumed_log, _ = run(few, settings, checkpoint=checkpoint)
     assert same(whole, resumed) and log == resumed_log
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken(synthetic, tmp_path):
     checkpoint = tmp_path / "run.pt"
     run(synthetic, Settings(iterations=2), checkpoint=checkpoint)
-    fresh, _ = run(synthetic, Settings(iterations=3))
+    fresh, _, _ = run(synthetic, Settings(iterations=3))
     assert same(fresh, run(synthetic, Settings(iterations=3), checkpoint=checkpoint)[0])
 
 
@@ -126,7 +120,7 @@ def test_an_epoch_draws_every_image_once(synthetic):
         return images.float()
 
     images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 3, 32, 32).contiguous()
-    train(table1_network(), images, torch.zeros(40).long(), remember, Settings(iterations=8, batch_size=10), seed=0)
+    train(table1_network, images, torch.zeros(40).long(), remember, Settings(iterations=8, batch_size=10), seed=0)
     epochs = torch.cat(seen).view(2, 40)
     assert all(epoch.sort().values.tolist() == list(range(40)) for epoch in epochs)
     assert not torch.equal(*epochs)
@@ -147,19 +141,14 @@ def test_evaluation_counts_right_and_leaves_the_network_alone():
 
 
 def test_synthetic_images_are_learned(synthetic):
-    settings = Settings(iterations=60)
-    channels = channel_statistics(synthetic.train_images)
-    network, log = run(synthetic, settings)
-    accuracy, _ = evaluate(
-        network, synthetic.test_images[:1000], synthetic.test_labels[:1000], lambda images: prepare(images, channels)
-    )
+    network, log, question_1_4 = run(synthetic, Settings(iterations=60))
+    accuracy, _ = evaluate(network, synthetic.test_images[:1000], synthetic.test_labels[:1000], question_1_4)
     assert accuracy > 0.9 and log["loss"][0] > 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_200_real_iterations_are_well_over_chance(cifar, precision):
-    network, log = run(cifar, Settings(iterations=200), precision=precision)
-    channels = channel_statistics(cifar.train_images)
-    accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, lambda images: prepare(images, channels))
+    network, log, question_1_4 = run(cifar, Settings(iterations=200), precision=precision)
+    accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, question_1_4)
     assert accuracy > 0.5 and loss < 1.5
     assert sum(log["train_accuracy"][-50:]) / 50 > 0.4
