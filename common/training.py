@@ -33,7 +33,7 @@ class Settings:
     momentum: float = 0.6
     weight_decay: float = 0.1
     plain_learning_rate: float = 0.05
-    plain_weight_decay: float = 1e-3
+    plain_weight_decay: float = 0.02
 
 
 class ConvolutionMuon(torch.optim.Muon):

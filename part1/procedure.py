@@ -22,24 +22,27 @@ from part1.crop import prepare
 
 HELD_OUT = 2000
 
-SGD = Settings(optimizer="sgd", momentum=0.9)
+MUON = Settings(plain_weight_decay=1e-3)
+SGD = replace(MUON, optimizer="sgd", momentum=0.9)
+ADAMW = replace(MUON, optimizer="adamw", weight_decay=0.05)
 CANDIDATES = {
     "SGD 0.05": replace(SGD, learning_rate=0.05, weight_decay=5e-4),
     "SGD 0.1": replace(SGD, learning_rate=0.1, weight_decay=1e-3),
     "SGD 0.2": replace(SGD, learning_rate=0.2, weight_decay=1e-3),
-    "AdamW 0.003": Settings(optimizer="adamw", learning_rate=3e-3, weight_decay=0.05),
-    "AdamW 0.01": Settings(optimizer="adamw", learning_rate=1e-2, weight_decay=0.05),
-    "Muon 0.03": Settings(learning_rate=0.03),
-    "Muon 0.05": Settings(),
-    "Muon 0.08": Settings(learning_rate=0.08),
-    "Muon 0.05, no weight decay": Settings(weight_decay=0),
-    "Muon 0.05, weight decay 0.2": Settings(weight_decay=0.2),
-    "Muon 0.03, momentum 0.9": Settings(learning_rate=0.03, momentum=0.9),
-    "Muon 0.05, plain rate 0.1": Settings(plain_learning_rate=0.1),
-    "Muon 0.05, plain weight decay 0.005": Settings(plain_weight_decay=5e-3),
-    "Muon 0.05, plain weight decay 0.02": Settings(plain_weight_decay=2e-2),
-    "Muon 0.03, plain weight decay 0.005": Settings(learning_rate=0.03, plain_weight_decay=5e-3),
-    "Muon 0.05, weight decay 0.2, plain weight decay 0.005": Settings(weight_decay=0.2, plain_weight_decay=5e-3),
+    "AdamW 0.003": replace(ADAMW, learning_rate=3e-3),
+    "AdamW 0.01": replace(ADAMW, learning_rate=1e-2),
+    "Muon 0.03": replace(MUON, learning_rate=0.03),
+    "Muon 0.05": MUON,
+    "Muon 0.08": replace(MUON, learning_rate=0.08),
+    "Muon 0.05, no weight decay": replace(MUON, weight_decay=0),
+    "Muon 0.05, weight decay 0.2": replace(MUON, weight_decay=0.2),
+    "Muon 0.03, momentum 0.9": replace(MUON, learning_rate=0.03, momentum=0.9),
+    "Muon 0.05, plain rate 0.1": replace(MUON, plain_learning_rate=0.1),
+    "Muon 0.05, plain weight decay 0.005": replace(MUON, plain_weight_decay=5e-3),
+    "Muon 0.05, plain weight decay 0.02": Settings(),
+    "Muon 0.05, plain weight decay 0.05": replace(MUON, plain_weight_decay=5e-2),
+    "Muon 0.03, plain weight decay 0.005": replace(MUON, learning_rate=0.03, plain_weight_decay=5e-3),
+    "Muon 0.05, weight decay 0.2, plain weight decay 0.005": replace(MUON, weight_decay=0.2, plain_weight_decay=5e-3),
 }
 
 
