@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,8 @@ from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 
-from common.records import lock
+from common.records import ROOT, lock
 
-ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -71,48 +71,59 @@ def find(data_dir: str | None = None) -> Path:
         candidates = [ROOT / "data", ROOT.parent / "shared"]
         if os.environ.get("CIFAR10_ROOT"):
             candidates.insert(0, Path(os.environ["CIFAR10_ROOT"]))
-
-    names = [name for name, _ in TrainBatch1.train_list + TrainBatch1.test_list]
     for folder in candidates:
         root = folder.absolute().parent if folder.name == TrainBatch1.base_folder else folder
-        if all((root / TrainBatch1.base_folder / name).is_file() for name in names):
-            verify(root / TrainBatch1.base_folder)
+        if is_complete(root):
+            verify(root)
             return root
     if data_dir is not None:
-        raise DataError(f"--data-dir {data_dir} has no {TrainBatch1.base_folder} with {' and '.join(names)} in it")
+        raise DataError(f"--data-dir {data_dir} has no {TrainBatch1.base_folder} with {' and '.join(md5s())} in it")
     return download(ROOT / "data", searched=candidates)
 
 
-def verify(batches: Path) -> None:
+def md5s() -> dict[str, str]:
+    """The published md5 of each batch file that is needed."""
+    return dict(TrainBatch1.train_list + TrainBatch1.test_list)
+
+
+def is_complete(root: Path) -> bool:
+    return all((root / TrainBatch1.base_folder / name).is_file() for name in md5s())
+
+
+def verify(root: Path) -> None:
     """Hold each batch file's md5 against the published one: unpickling an altered file could run anything."""
-    for name, expected in TrainBatch1.train_list + TrainBatch1.test_list:
-        found = calculate_md5(batches / name)
+    for name, expected in md5s().items():
+        path = root / TrainBatch1.base_folder / name
+        found = calculate_md5(path)
         if found != expected:
             raise DataError(
-                f"{batches / name} is truncated or altered: expected md5 {expected}, found {found}; "
+                f"{path} is truncated or altered: expected md5 {expected}, found {found}; "
                 "delete it or replace it by the original"
             )
 
 
 def download(folder: Path, searched: list[Path]) -> Path:
-    """Download with torchvision into `folder`, which sees either the whole data set or nothing of it."""
+    """Download with torchvision and move the batch files, each whole and verified, into `folder`."""
     partial = folder / "partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder / "download.lock"):
-            if not (folder / TrainBatch1.base_folder).exists():  # another process may have been faster
-                shutil.rmtree(partial, ignore_errors=True)  # left by a download that was cut
-                TrainBatch1(partial, download=True)
-                os.replace(partial / TrainBatch1.base_folder, folder / TrainBatch1.base_folder)
-    except (OSError, RuntimeError, EOFError) as error:  # no network, cut connection, wrong md5, cut archive
+        with lock(folder / "download.lock", "another process downloads CIFAR-10: waiting"):
+            try:
+                if not is_complete(folder):  # nobody was faster
+                    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+                    TrainBatch1(partial, download=True)
+                    (folder / TrainBatch1.base_folder).mkdir(exist_ok=True)
+                    for name in md5s():
+                        os.replace(partial / TrainBatch1.base_folder / name, folder / TrainBatch1.base_folder / name)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except (OSError, HTTPException, RuntimeError, EOFError) as error:  # no network, cut connection, wrong md5, …
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"no CIFAR-10 in {', '.join(map(str, searched))}, and downloading {TrainBatch1.url} failed ({error}); "
+            f"no CIFAR-10 in {', '.join(map(str, searched))}, and downloading {TrainBatch1.url} failed ({reason}); "
             f"put {TrainBatch1.base_folder} into one of these folders, name another with --data-dir, "
             "or try --data-dir synthetic"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    verify(folder / TrainBatch1.base_folder)
+    verify(folder)
     return folder
 
 

@@ -11,8 +11,18 @@ import torch
 from torch import nn
 
 from common import data
+from common.options import departures
 from common.preprocess import channel_statistics
-from common.records import RESULT_COLUMNS, commit, lock, merge_rows, read_log, read_results, save_checkpoint
+from common.records import (
+    RESULT_COLUMNS,
+    RecordError,
+    commit,
+    lock,
+    merge_rows,
+    read_log,
+    read_results,
+    save_checkpoint,
+)
 from common.training import Settings, evaluate, train
 
 
@@ -33,15 +43,14 @@ def run(
     settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
     wanted = [seed for seed in arguments.seeds if not finished(log, seed) or arguments.retrain]
     if wanted:
+        refuse_mixture(log, wanted, arguments)
         cifar = data.load(arguments.data_dir, arguments.device)
         prepare = partial(prepare, statistics=channel_statistics(cifar.train_images))
         code = commit()
     for seed in wanted:
         checkpoint = arguments.out / "checkpoints" / f"{log.stem}_seed{seed}.pt"
         with lock(checkpoint.with_suffix(".lock"), f"{log.stem} seed {seed} is in another process's hands: waiting"):
-            if arguments.retrain:
-                checkpoint.unlink(missing_ok=True)
-            elif finished(log, seed):
+            if finished(log, seed) and not arguments.retrain:
                 continue  # by that other process
             network, columns, seconds = train(
                 make_network,
@@ -75,13 +84,13 @@ def run(
             merge_rows(log.with_name("results.csv"), RESULT_COLUMNS, [[result[name] for name in RESULT_COLUMNS]], key=3)
             checkpoint.unlink()
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    print(f"{question} {name}: test accuracy {describe(final_accuracies(log))}")
+    print(f"{question} {name}: test accuracy {mean_and_deviation(final_accuracies(log))}")
     return log
 
 
 def log_path(out: Path, question: str, name: str) -> Path:
     """Where an experiment's log lies; on generated data its name says so."""
-    return out / "logs" / f"{question}_{name}{'_synthetic' if 'synthetic' in out.name else ''}.csv"
+    return out / "logs" / f"{question}_{name}{'_synthetic' if 'synthetic' in departures(out) else ''}.csv"
 
 
 def results(log: Path) -> dict[int, dict[str, str]]:
@@ -99,12 +108,22 @@ def finished(log: Path, seed: int) -> bool:
     return seed in read_log(log) and seed in results(log)
 
 
+def refuse_mixture(log: Path, wanted: list[int], arguments: argparse.Namespace) -> None:
+    """A mean over seeds means something only if they were computed in the same way."""
+    for seed, row in results(log).items():
+        if seed not in wanted and (row["device"], row["precision"]) != (arguments.device.type, arguments.precision):
+            raise RecordError(
+                f"{log} has seed {seed} from {row['device']} in {row['precision']}, this run is on "
+                f"{arguments.device.type} in {arguments.precision}: name another folder with --out"
+            )
+
+
 def final_accuracies(log: Path) -> list[float]:
     """Test accuracy (a fraction) of each finished seed."""
     return [float(row["test_accuracy"]) for row in results(log).values()]
 
 
-def describe(accuracies: list[float]) -> str:
+def mean_and_deviation(accuracies: list[float]) -> str:
     """Mean ± standard deviation in percent, with n."""
     spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
     return f"{100 * statistics.mean(accuracies):.2f}{spread} % (n = {len(accuracies)})"

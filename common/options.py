@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from common.data import ROOT, DataError
-from common.records import RecordError
+from common.data import DataError, find
+from common.records import ROOT, RecordError
 
 ITERATIONS, BATCH_SIZE = 2000, 100  # the assignment's budget
+TRIALS = "trials"  # the folder of runs that depart from it
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,18 +47,11 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def writable_folder(name: str | Path) -> Path:
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"cannot write into {name} ({error.strerror})") from None
-    return folder
-
-
 def fastest_precision(device: torch.device) -> str:
-    """bf16 where the processor computes in it natively, else fp32."""
+    """bf16 where the processor is known to compute in it natively, else fp32.
+
+    Known are CUDA's GPUs and x86 (AVX-512 BF16, AMX); on others bf16 has not been measured.
+    """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -98,8 +92,8 @@ def parser(description: str) -> Parser:
     )
     add(
         "--out",
-        type=writable_folder,
-        default=str(ROOT / "report"),
+        type=Path,
+        default=ROOT / "report",
         metavar="DIR",
         help="folder for logs/, figures/, weights/ and checkpoints/ (default: report)",
     )
@@ -111,29 +105,38 @@ def parse(parser: Parser) -> argparse.Namespace:
     """Parse, settle `precision`, and move `out` to a folder of its own for a run that is not the report's.
 
     That is one off the assignment's budget, on generated images, or in a precision chosen by hand.
+    Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
     fastest = fastest_precision(arguments.device)
     if arguments.precision == "auto":
         arguments.precision = fastest
-    departures = []
+    if arguments.data_dir not in (None, "synthetic"):
+        find(arguments.data_dir)
+    changes = []
     if (arguments.iterations, arguments.batch_size) != (ITERATIONS, BATCH_SIZE):
-        departures.append(f"{arguments.iterations}x{arguments.batch_size}")
+        changes.append(f"{arguments.iterations}x{arguments.batch_size}")
     if arguments.precision != fastest:
-        departures.append(arguments.precision)
+        changes.append(arguments.precision)
     if arguments.data_dir == "synthetic":
-        departures.append("synthetic")
-    if departures:
-        arguments.out = arguments.out / "trials" / "-".join(departures)
+        changes.append("synthetic")
+    if changes:
+        arguments.out = arguments.out / TRIALS / "-".join(changes)
     for name in ("logs", "figures", "checkpoints", "weights"):  # better refused now than after the training
         try:
-            writable_folder(arguments.out / name)
-        except argparse.ArgumentTypeError as error:
-            parser.error(str(error))
+            (arguments.out / name).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=arguments.out / name).close()
+        except OSError as error:
+            parser.error(f"argument --out: cannot write into {arguments.out / name} ({error.strerror})")
     return arguments
 
 
-def run(main: Callable[[], None]) -> None:
+def departures(out: Path) -> list[str]:
+    """In what the runs under `out` depart from the report's, by the name that `parse` gave their folder."""
+    return out.name.split("-") if out.parent.name == TRIALS else []
+
+
+def run_script(main: Callable[[], None]) -> None:
     """Run a script's main function; an error that its user can mend becomes one line and exit code 2."""
     try:
         main()

@@ -8,7 +8,8 @@ matplotlib.use("Agg")  # files only: no window system needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.experiment import describe, final_accuracies, log_path
+from common.experiment import final_accuracies, log_path, mean_and_deviation
+from common.options import departures
 from common.records import read_log, replacing
 
 # An experiment has one colour in every figure, and a line style by which it is told apart in grey.
@@ -44,8 +45,8 @@ plt.rcParams.update(
 
 def save(figure: plt.Figure, out: Path, name: str) -> None:
     """Write `out/figures/name.pdf` (for the report) and `.png` (for eyes); the same figure, the same bytes."""
-    if out.parent.name == "trials":  # not the report's: its figures say so
-        figure.suptitle(f"{out.name.replace('-', ', ')} trial", color="#D55E00")
+    if departures(out):
+        figure.suptitle(f"not the report's run: {', '.join(departures(out))}", color="#D55E00")
     for suffix, metadata in [(".pdf", {"CreationDate": None}), (".png", {})]:
         with replacing(out / "figures" / f"{name}{suffix}") as temporary:
             figure.savefig(temporary, format=suffix[1:], metadata=metadata)
@@ -54,7 +55,7 @@ def save(figure: plt.Figure, out: Path, name: str) -> None:
 
 
 def running_mean(values: np.ndarray, window: int = 100) -> np.ndarray:
-    """Means over the last `window` values, an epoch of the assignment's; fewer at the start."""
+    """Means over the last `window` values (an epoch, in the assignment's budget); fewer at the start."""
     sums = np.cumsum(values)
     counts = np.minimum(np.arange(1, len(values) + 1), window)
     sums[window:] -= sums[:-window].copy()
@@ -74,13 +75,13 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
             running_mean(accuracy),
             color=style["color"],
             linewidth=1.2,
-            label=None if number else "training accuracy: batches (faint), mean over an epoch (strong)",
+            label=None if number else "training accuracy: batches (faint), mean over 100 (strong)",
         )
     axes.axhline(
         100 * np.mean(accuracies),
         color="#CC79A7",
         linestyle=(0, (6, 2)),
-        label=f"test accuracy after the last iteration: {describe(accuracies)}",
+        label=f"test accuracy after the last iteration: {mean_and_deviation(accuracies)}",
     )
     axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), xlim=(0, None), title=title)
     axes.legend(loc="lower right")

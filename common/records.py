@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import os
 import sqlite3
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class RecordError(Exception):
@@ -42,15 +45,21 @@ def lock(path: Path, waiting: str | None = None) -> Iterator[None]:
     and ends with its process, however that ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            if waiting:
-                print(waiting, flush=True)
-            connection.execute("PRAGMA busy_timeout = 2000000000")  # milliseconds: weeks
-            connection.execute("BEGIN EXCLUSIVE")
+        connection = sqlite3.connect(path, timeout=0.2, isolation_level=None)  # seconds; Ctrl-C works in between
+    except sqlite3.Error as error:
+        raise OSError(f"cannot lock {path} ({error})") from error
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+                break
+            except sqlite3.Error as error:
+                if "locked" not in str(error):
+                    raise OSError(f"cannot lock {path} ({error})") from error
+                if waiting:
+                    print(waiting, flush=True)
+                    waiting = None
         yield
     finally:
         connection.close()
@@ -68,8 +77,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table as text by column; none if there is no such file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file, strict=True))
+    except (ValueError, csv.Error) as error:
+        raise RecordError(f"{path} is not a table; remove it") from error
 
 
 def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
@@ -82,14 +94,14 @@ def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
             int(seed): {name: table[name][table["seed"] == seed] for name in table.dtype.names}
             for seed in np.unique(table["seed"])
         }
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise RecordError(f"{path} is not a training log; remove it") from error
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
     """The rows of the results table, a finished run each."""
     rows = read_csv(path)
-    if rows and list(rows[0]) != RESULT_COLUMNS:
+    if any(list(row) != RESULT_COLUMNS or not (row["seed"] or "").isdigit() for row in rows):
         raise RecordError(f"{path} is not a results table; remove it")
     return rows
 
@@ -102,8 +114,10 @@ def merge_rows(path: Path, columns: list[str], rows: list[list], key: int) -> No
     """
     with lock(path.parents[1] / "checkpoints" / f"{path.name}.lock"):
         replaced = {tuple(map(str, row[:key])) for row in rows}
-        kept = [list(row.values()) for row in read_csv(path)]
-        kept = [row for row in kept if tuple(row[:key]) not in replaced]
+        present = read_csv(path)
+        if present and list(present[0]) != columns:
+            raise RecordError(f"{path} has other columns than this run; remove it")
+        kept = [row for row in map(list, map(dict.values, present)) if tuple(row[:key]) not in replaced]
         write_csv(path, columns, sorted(kept + rows, key=lambda row: [natural(str(cell)) for cell in row[:key]]))
 
 
@@ -114,7 +128,10 @@ def natural(cell: str) -> tuple[int, str]:
 
 def save_checkpoint(path: Path, state: dict) -> None:
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's way to say that the disk is full
+            raise OSError(f"cannot write {path} ({str(error).splitlines()[0]})") from error
 
 
 def load_checkpoint(path: Path) -> dict | None:
@@ -127,13 +144,19 @@ def load_checkpoint(path: Path) -> dict | None:
         raise RecordError(f"{path} is not a checkpoint; remove it or use --retrain") from error
 
 
+def fingerprint() -> str:
+    """A hash of the scripts' source: a run may only go on under the very code that began it."""
+    code = hashlib.sha256()
+    for path in sorted(ROOT.glob("*/*.py")):
+        code.update(path.read_bytes())
+    return code.hexdigest()
+
+
 def commit() -> str:
     """The commit of the code that runs, with "+" behind it if the code was changed since, or "unknown"."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--", "common", "part1", "part2", "part3")

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from common.records import load_checkpoint, save_checkpoint
+from common.records import fingerprint, load_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
-        ns_steps=3,  # as good as the usual 5 here, and cheaper
+        ns_steps=3,  # coarser than with the usual 5, and cheaper
     )
     return [muon, sgd(others, settings.plain_learning_rate, 0.9, settings.plain_weight_decay)]
 
@@ -104,7 +104,7 @@ def train(
         seed: of the weights at the start, the order of images and the augmentation.
         precision: "fp32" or "bf16" (autocast: weights, statistics and loss stay in fp32).
         checkpoint: where the state is kept after every epoch. A run that finds its own there goes on
-            from it, and ends exactly as if it had never been stopped.
+            from it, under the same code, and ends exactly as if it had never been stopped.
         description: of the progress bar; None shows no bar.
 
     An epoch is `N // batch_size` iterations, drawn without replacement. The logged accuracy is that of
@@ -113,6 +113,8 @@ def train(
     reuse_freed_memory()
     torch.backends.cudnn.deterministic = True  # same seed, same result on a GPU too
     device, epoch = images.device, len(images) // settings.batch_size
+    if epoch == 0:
+        raise ValueError(f"{len(images)} images do not fill a batch of {settings.batch_size}")
     torch.manual_seed(seed)
     network = make_network().to(device).train()
     optimizers = make_optimizers(network, settings)
@@ -123,6 +125,7 @@ def train(
     start, seconds = 0, 0.0
 
     run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images)}
+    run |= {"device": device.type, "torch": torch.__version__, "code": fingerprint()}
     state = load_checkpoint(checkpoint) if checkpoint else None
     if state and state["run"] == run:
         network.load_state_dict(state["network"])
@@ -194,7 +197,7 @@ def evaluate(
         [network(prepare(batch).contiguous(memory_format=torch.channels_last)) for batch in images.split(500)]
     )
     network.train(was_training)
-    return (logits.argmax(1) == labels).double().mean().item(), F.cross_entropy(logits, labels).item()
+    return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()
 
 
 def reuse_freed_memory() -> None:

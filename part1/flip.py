@@ -29,4 +29,4 @@ def main():
 
 
 if __name__ == "__main__":
-    options.run(main)
+    options.run_script(main)

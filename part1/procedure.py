@@ -1,8 +1,13 @@
 """Before question 1.1: which optimizer and learning rate? Chosen without a look at the test images.
 
 Trains question 1.4's network and pre-processing for the full 2,000 iterations on the first 8,000
-images of train batch 1 with each candidate, and evaluates on its last 2,000. The winner is the
-default of `common.training.Settings`, the procedure of the whole assignment.
+images of train batch 1 with each candidate, and evaluates on its last 2,000. "Plain" settings are
+those of all parameters but the convolutions' weights. The winner is the default of
+`common.training.Settings`, the procedure of the whole assignment.
+
+Muon wins over SGD and AdamW by about 5 points, several times what one seed or 2,000 images leave
+uncertain (about 1 point). Among Muon's own settings the best few differ by less than that: they
+are a choice, not a finding. Muon was given more candidates than the others, all near its best.
 """
 
 import sys
@@ -12,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataclasses import fields, replace
 from functools import partial
+from statistics import mean
 
 from common import data, options
 from common.networks import table1_network
@@ -22,7 +28,15 @@ from part1.crop import prepare
 
 HELD_OUT = 2000
 
-MUON = Settings(plain_weight_decay=1e-3)
+# Written out, so that a change of the defaults does not change what a logged name means.
+MUON = Settings(
+    optimizer="muon",
+    learning_rate=0.05,
+    momentum=0.6,
+    weight_decay=0.1,
+    plain_learning_rate=0.05,
+    plain_weight_decay=1e-3,
+)
 SGD = replace(MUON, optimizer="sgd", momentum=0.9)
 ADAMW = replace(MUON, optimizer="adamw", weight_decay=0.05)
 CANDIDATES = {
@@ -39,25 +53,36 @@ CANDIDATES = {
     "Muon 0.03, momentum 0.9": replace(MUON, learning_rate=0.03, momentum=0.9),
     "Muon 0.05, plain rate 0.1": replace(MUON, plain_learning_rate=0.1),
     "Muon 0.05, plain weight decay 0.005": replace(MUON, plain_weight_decay=5e-3),
-    "Muon 0.05, plain weight decay 0.02": Settings(),
+    "Muon 0.05, plain weight decay 0.02": replace(MUON, plain_weight_decay=0.02),
     "Muon 0.05, plain weight decay 0.05": replace(MUON, plain_weight_decay=5e-2),
     "Muon 0.03, plain weight decay 0.005": replace(MUON, learning_rate=0.03, plain_weight_decay=5e-3),
     "Muon 0.05, weight decay 0.2, plain weight decay 0.005": replace(MUON, weight_decay=0.2, plain_weight_decay=5e-3),
 }
 
 
+def held_out_means(log):
+    """Mean accuracy of each logged candidate over its seeds, on the held-out images."""
+    accuracies = {}
+    for row in read_csv(log):
+        accuracies.setdefault(row["candidate"], []).append(float(row["held_out_accuracy"]))
+    return {candidate: mean(values) for candidate, values in accuracies.items()}
+
+
 def main():
-    arguments = options.parse(options.parser(__doc__))
+    parser = options.parser(__doc__)
+    arguments = options.parse(parser)
     log = arguments.out / "logs" / "1.0_procedure.csv"
-    done = {(row["candidate"], int(row["seed"])) for row in read_csv(log)}
+    done = set() if arguments.retrain else {(row["candidate"], int(row["seed"])) for row in read_csv(log)}
     cifar = data.load(arguments.data_dir, arguments.device)
     images, held_out_images = cifar.train_images.tensor_split([-HELD_OUT])
+    if arguments.batch_size > len(images):
+        parser.error(f"argument --batch-size: only {len(images)} images are not held out")
     labels, held_out_labels = cifar.train_labels.tensor_split([-HELD_OUT])
     held_out_prepare = partial(prepare, statistics=channel_statistics(images))
     settings_columns = [field.name for field in fields(Settings)]
     for seed in arguments.seeds:
         for candidate, settings in CANDIDATES.items():
-            if (candidate, seed) in done and not arguments.retrain:
+            if (candidate, seed) in done:
                 continue
             settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
             network, columns, _ = train(
@@ -76,7 +101,10 @@ def main():
             names = ["candidate", "seed", "held_out_accuracy", "train_accuracy", *settings_columns]
             merge_rows(log, names, [row], key=2)
             print(f"{candidate}, seed {seed}: held out {accuracy:.2%}, training {training_accuracy:.2%}", flush=True)
+    print("mean accuracy on the held-out images")
+    for candidate, accuracy in sorted(held_out_means(log).items(), key=lambda item: -item[1]):
+        print(f"{accuracy:.2%}  {candidate}")
 
 
 if __name__ == "__main__":
-    options.run(main)
+    options.run_script(main)

@@ -1,26 +1,34 @@
 """What several tests need: the repository's root on the path, the real data or a reason to skip, a script runner."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import data
+from common.records import ROOT
+
+
+class NotFound(Exception):
+    pass
+
+
+def refuse_download(folder, searched):
+    raise NotFound(f"no real CIFAR-10 in {', '.join(map(str, searched))}")
 
 
 @pytest.fixture(scope="session")
 def cifar():
     """The real CIFAR-10, never downloaded for a test."""
-    folders = [os.environ.get("CIFAR10_ROOT"), ROOT / "data", ROOT.parent / "shared"]
-    for folder in filter(None, folders):
-        if (Path(folder) / "cifar-10-batches-py" / "data_batch_1").exists():
-            return data.load(str(folder))
-    pytest.skip(f"no real CIFAR-10 in $CIFAR10_ROOT, {folders[1]} or {folders[2]}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "download", refuse_download)
+        try:
+            return data.load()
+        except NotFound as reason:
+            pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import pickle
+import socketserver
 import tarfile
 import threading
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from common import data
+from common import data, options
 from common.data import DataError, TrainBatch1
+from part1 import crop
 
 FOLDER = TrainBatch1.base_folder
 
@@ -88,14 +90,30 @@ def test_data_dir_without_cifar(published, missing):
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_no_data_and_no_network(published, tmp_path):
-    with pytest.raises(DataError) as error:
-        data.load()
-    message = str(error.value)
-    assert "\n" not in message
-    for word in ("data", "shared", "--data-dir", "synthetic", "127.0.0.1"):
-        assert word in message
-    assert not list((tmp_path / "lab" / "repository" / "data").glob("*partial*"))
+def test_no_data_and_no_network_is_one_line(published, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["crop.py", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stop:
+        options.run_script(crop.main)
+    output, errors = capsys.readouterr()
+    assert stop.value.code == 2 and output == "" and errors.count("\n") == 1
+    for word in (str(data.ROOT / "data"), str(data.ROOT.parent / "shared"), "127.0.0.1", "--data-dir", "synthetic"):
+        assert word in errors
+    assert not (data.ROOT / "data" / "partial").exists()
+
+
+def test_a_reply_that_is_not_http(published, monkeypatch):
+    with socketserver.TCPServer(("127.0.0.1", 0), NoHTTP) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(TrainBatch1, "url", f"http://127.0.0.1:{server.server_address[1]}/cifar.tar.gz")
+        with pytest.raises(DataError, match="downloading"):
+            data.load()
+        server.shutdown()
+
+
+class NoHTTP(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(1000)
+        self.request.sendall(b"good morning\r\n\r\n")
 
 
 def test_download_cut_in_the_middle_starts_again(published, tmp_path, monkeypatch):
@@ -116,6 +134,8 @@ def test_download_cut_in_the_middle_starts_again(published, tmp_path, monkeypatc
         assert not (folder / FOLDER).exists()
         (folder / "partial" / FOLDER).mkdir(parents=True)  # as a killed process would leave it
         (folder / "partial" / FOLDER / "data_batch_1").write_bytes(b"half")
+        (folder / FOLDER).mkdir()  # one file is there already: not enough
+        (folder / FOLDER / "test_batch").write_bytes((published / FOLDER / "test_batch").read_bytes())
         (served / "cifar.tar.gz").write_bytes(whole)
         assert len(data.load().train_images) == 2
         server.shutdown()

@@ -1,5 +1,6 @@
 """Pre-processing: each property proved on the distribution it is about (questions 1.1 to 1.4)."""
 
+import pytest
 import torch
 
 from common.preprocess import Statistics, channel_statistics, normalize, random_crop, random_flip, raw
@@ -79,7 +80,7 @@ def test_crop_is_a_window_of_the_zero_padded_image():
         assert torch.equal(image, padded[:, top : top + 32, left : left + 32])
 
 
-def test_border_is_zero_after_normalisation_and_flip_comes_before_it():
+def test_border_is_zero_after_normalisation():
     """The whole of question 1.4: what is padded is exactly 0, whatever the statistics are."""
     statistics = Statistics(torch.full((3, 1, 1), 7.0), torch.full((3, 1, 1), 3.0))
     images = torch.full((500, 3, 32, 32), 200, dtype=torch.uint8)
@@ -88,6 +89,18 @@ def test_border_is_zero_after_normalisation_and_flip_comes_before_it():
     assert torch.equal(prepared[~inside], torch.zeros_like(prepared[~inside]))
     assert 0 < (~inside).double().mean() < 0.25
     assert (~inside).any(dim=(2, 3))[:, 0].double().mean() > 0.95  # 80 of 81 offsets show some border
+
+
+@pytest.mark.parametrize("script", [flip, crop])
+def test_flip_comes_before_normalisation_and_crop_after(script, synthetic, monkeypatch):
+    """The order does not show in the images that come out, for flipping and normalising commute."""
+    seen = []
+    for name in ("random_flip", "normalize", "random_crop"):
+        if hasattr(script, name):
+            step = getattr(script, name)
+            monkeypatch.setattr(script, name, lambda *a, step=step, name=name: seen.append(name) or step(*a))
+    script.prepare(synthetic.train_images[:10], IDENTITY, generator())
+    assert seen == ["random_flip", "normalize", "random_crop"][: 2 if script is flip else 3]
 
 
 def test_training_is_random_and_evaluation_is_not(synthetic):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common import records
-from tests.conftest import ROOT
+from common.records import ROOT
 
 
 def test_replacing_keeps_the_good_file_when_writing_fails(tmp_path):
@@ -35,31 +35,83 @@ def test_merged_rows_replace_their_key_and_keep_the_order_of_seeds(tmp_path):
     assert rows == [(seed, iteration) for seed in ("0", "2", "10") for iteration in ("1", "2")]
 
 
+def test_other_columns_are_refused(tmp_path):
+    path = tmp_path / "logs" / "x.csv"
+    records.merge_rows(path, ["seed", "loss"], [[0, 1]], key=1)
+    before = path.read_bytes()
+    with pytest.raises(records.RecordError, match="other columns"):
+        records.merge_rows(path, ["seed", "loss", "G_conv1"], [[1, 1, 1]], key=1)
+    assert path.read_bytes() == before
+
+
+def run_python(code, *arguments):
+    """A process that has imported torch and `common` and then waits for a line on its input."""
+    code = "import sys, time; from pathlib import Path; from common import records; import torch\n" + (
+        "path = Path(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n" + code
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return process
+
+
+def go(process):
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
 def test_processes_that_merge_at_once_lose_nothing(tmp_path):
     path = tmp_path / "logs" / "x.csv"
-    code = (
-        "import sys; from pathlib import Path; from common.records import merge_rows\n"
-        "for step in range(20): merge_rows(Path(sys.argv[1]), ['a', 'b'], [[int(sys.argv[2]) + step, 0]], key=1)"
-    )
-    processes = [subprocess.Popen([sys.executable, "-c", code, path, str(100 * n)], cwd=ROOT) for n in range(3)]
+    code = "for n in range(40): records.merge_rows(path, ['a', 'b'], [[int(sys.argv[2]) + n, 0]], key=1)"
+    processes = [run_python(code, path, 100 * n) for n in range(3)]
+    for process in processes:
+        go(process)
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert len(records.read_csv(path)) == 60
+    assert len(records.read_csv(path)) == 120
 
 
 def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from common.records import lock\n"
-        "with lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "with records.lock(path, 'waiting'):\n"
+        "    print('held', (path.parent / 'released').exists(), flush=True); time.sleep(60)"
     )
-    path = tmp_path / "x.lock"
-    holder = subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, stdout=subprocess.PIPE)
-    holder.stdout.readline()
-    waiter = subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, stdout=subprocess.PIPE)
-    time.sleep(5)
-    assert waiter.poll() is None
+    holder, waiter = (run_python(code, tmp_path / "x.lock") for _ in range(2))
+    go(holder)
+    assert holder.stdout.readline() == "held False\n"
+    go(waiter)
+    assert waiter.stdout.readline() == "waiting\n"
+    time.sleep(0.5)
+    (tmp_path / "released").touch()  # if the waiter held the lock before this, it says so
     holder.kill()
-    assert waiter.stdout.readline() == b"held\n"
+    assert waiter.stdout.readline() == "held True\n"
     waiter.kill()
+
+
+def test_a_lock_that_cannot_be_made_is_an_os_error(tmp_path):
+    (tmp_path / "x.lock").mkdir()
+    with pytest.raises(OSError, match="cannot lock"), records.lock(tmp_path / "x.lock"):
+        pass
+
+
+def test_a_checkpoint_is_whole_whenever_its_writer_is_killed(tmp_path):
+    path = tmp_path / "x.pt"
+    code = "for n in range(10**6): records.save_checkpoint(path, {'x': torch.full((2_000_000,), float(n))})"
+    seen = set()
+    for delay in (0.1, 0.25, 0.4):
+        process = run_python(code, path)
+        go(process)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        values = records.load_checkpoint(path)["x"].unique()
+        assert len(values) == 1
+        seen.add(values.item())
+    assert max(seen) > 0  # it was killed while it wrote again and again
 
 
 def test_checkpoints_run_no_code(tmp_path):

@@ -2,11 +2,12 @@
 
 import pytest
 
-from common.experiment import describe, final_accuracies, log_path, results
+from common.experiment import final_accuracies, log_path, mean_and_deviation, results
 from common.options import ITERATIONS
 from common.plots import PART1
-from common.records import read_log
-from tests.conftest import ROOT
+from common.records import ROOT, read_csv, read_log
+from common.training import Settings
+from part1 import procedure
 
 REPORT = ROOT / "report"
 
@@ -19,7 +20,17 @@ def test_part_1_has_five_full_real_runs_and_the_readme_has_their_answer(name):
     assert all(int(row["iterations"]) == ITERATIONS for row in results(log).values())
     for columns in read_log(log).values():
         assert columns["iteration"].tolist() == list(range(1, ITERATIONS + 1))
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if f"[part1/{name}.py]" in line]
-    assert describe(final_accuracies(log)) in line
+    assert mean_and_deviation(final_accuracies(log)) in line
     assert (REPORT / "figures" / f"{question}_{name}.png").exists() and f"{question}_{name}.png" in line
+
+
+def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
+    log = REPORT / "logs" / "1.0_procedure.csv"
+    means = procedure.held_out_means(log)
+    assert set(means) == set(procedure.CANDIDATES)
+    assert procedure.CANDIDATES[max(means, key=means.get)] == Settings()
+    for row in read_csv(log):  # a name means what it meant when it was logged
+        for name, value in vars(procedure.CANDIDATES[row["candidate"]]).items():
+            assert row[name] == str(value) or float(row[name]) == value
