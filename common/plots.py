@@ -55,11 +55,11 @@ def save(figure: plt.Figure, out: Path, name: str) -> None:
 
 
 def running_mean(values: np.ndarray, window: int = 100) -> np.ndarray:
-    """Means over the last `window` values (an epoch, in the assignment's budget); fewer at the start."""
-    sums = np.cumsum(values)
-    counts = np.minimum(np.arange(1, len(values) + 1), window)
-    sums[window:] -= sums[:-window].copy()
-    return sums / counts
+    """Mean over the `window` values around each (an epoch, in the assignment's budget); fewer at the ends."""
+    sums = np.concatenate([[0], np.cumsum(values)])
+    index = np.arange(len(values))
+    first, last = np.maximum(index - window // 2, 0), np.minimum(index + window // 2, len(values))
+    return (sums[last] - sums[first]) / (last - first)
 
 
 def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
@@ -83,7 +83,8 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
         linestyle=(0, (6, 2)),
         label=f"test accuracy after the last iteration: {mean_and_deviation(accuracies)}",
     )
-    axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), xlim=(0, None), title=title)
+    axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), title=title)
+    axes.margins(x=0.01)
     axes.legend(loc="lower right")
     save(figure, out, f"{question}_{name}")
 
@@ -95,19 +96,22 @@ def part1_comparison(out: Path) -> None:
     figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(7.2, 3.8))
     for position, (name, log) in enumerate(logs.items()):
         seeds = list(read_log(log).values())
-        training = np.stack([100 * running_mean(columns["train_accuracy"]) for columns in seeds])
+        training = np.stack([100 * columns["train_accuracy"] for columns in seeds])
+        means = np.apply_along_axis(running_mean, 1, training)
         test = 100 * np.array(final_accuracies(log))
         color, label = STYLES[name]["color"], "{} {}".format(*PART1[name])
-        curves.plot(seeds[0]["iteration"], training.mean(0), **STYLES[name], linewidth=1.4, label=label)
+        curves.plot(seeds[0]["iteration"], means.mean(0), **STYLES[name], linewidth=1.4, label=label)
         curves.fill_between(
             seeds[0]["iteration"], training.min(0), training.max(0), color=color, alpha=0.15, linewidth=0
         )
-        for marker, face, values in [("o", color, test), ("^", "none", training[:, -1])]:
-            ends.plot(np.full(len(values), position), values, marker, color=color, markerfacecolor=face, alpha=0.6)
+        for marker, face, values in [("o", color, test), ("^", "none", training[:, -100:].mean(1))]:
+            places = np.full(len(values), position)
+            ends.plot(places, values, marker, color=color, markerfacecolor=face, alpha=0.6, clip_on=False)
         ends.annotate(
             f"{test.mean():.1f}", (position, test.mean()), (7, 0), textcoords="offset points", va="center", color=color
         )
-    curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(20, 100), xlim=(0, None), title="during training")
+    curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(20, 100), title="during training")
+    curves.margins(x=0.01)
     curves.legend(loc="lower right")
     ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")
     ends.plot([], [], "o", color="grey", label="test (mean beside it)")

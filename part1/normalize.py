@@ -8,7 +8,10 @@ black among raw pixels and the mean colour among normalised ones), and the chann
 
 Measured at the start of training, as the cosine between the first convolution's gradient on
 normalised images and on the same images raw, raw with the mean colour at the border, and raw with
-that border and each channel divided by its standard deviation: there only a shift remains.
+that border and each channel divided by its standard deviation: there only a shift remains. And
+measured at the end: a control, "centred", trains on pixels less their mean, which is to the network
+what raw pixels with the mean colour at the border are. If the border makes the difference, it
+reaches the normalised images' accuracy.
 """
 
 import sys
@@ -26,6 +29,10 @@ from common.records import read_csv, write_csv
 
 def prepare(images, statistics, generator=None):
     return preprocess.normalize(images, statistics)
+
+
+def center(images, statistics, generator=None):
+    return preprocess.raw(images) - statistics.mean
 
 
 def first_gradient(inputs, border, labels):
@@ -61,8 +68,11 @@ def compare_gradients(arguments, path, number=1000):
 def main():
     arguments = options.parse(options.parser(__doc__))
     log = experiment.run("1.2", "normalize", table1_network, prepare, arguments)
-    raw_log = experiment.log_path(arguments.out, "1.1", "raw")
-    print(f"difference to raw pixels: {experiment.paired_difference(log, raw_log)}")
+    control = experiment.run("1.2", "centered", table1_network, center, arguments)
+    raw = experiment.log_path(arguments.out, "1.1", "raw")
+    print(f"normalised less raw: {experiment.paired_difference(log, raw)}")
+    print(f"centred less raw: {experiment.paired_difference(control, raw)}")
+    print(f"normalised less centred: {experiment.paired_difference(log, control)}")
     gradients = arguments.out / "logs" / "1.2_gradients.csv"
     if arguments.retrain or not gradients.exists():
         compare_gradients(arguments, gradients)
