@@ -4,14 +4,14 @@ The BatchNorm behind the first convolution undoes any shift of its input and any
 channels, and its backward pass hands the convolution the same gradient whatever they were. Two
 things remain of the difference to raw pixels: the border (the convolution pads with zeros, which is
 black among raw pixels and the mean colour among normalised ones), and the channels' unequal scales.
-(And rounding in bf16: `--precision fp32` runs without it.)
 
 Measured at the start of training, as the cosine between the first convolution's gradient on
 normalised images and on the same images raw, raw with the mean colour at the border, and raw with
 that border and each channel divided by its standard deviation: there only a shift remains. And
 measured at the end: a control, "centred", trains on pixels less their mean, which is to the network
-what raw pixels with the mean colour at the border are. If the border makes the difference, it
-reaches the normalised images' accuracy.
+what raw pixels with the mean colour at the border are. If the border makes the difference, the control
+reaches the normalised images' accuracy. (`--precision fp32` tells what rounding to bf16 has to do
+with it.)
 """
 
 import sys

@@ -1,8 +1,10 @@
 """What is committed: the real runs, and a README that says what their logs say."""
 
+import re
+
 import pytest
 
-from common.experiment import final_accuracies, log_path, mean_and_deviation, results
+from common.experiment import final_accuracies, log_path, mean_and_deviation, paired_difference, results
 from common.options import ITERATIONS
 from common.plots import PART1
 from common.records import ROOT, read_csv, read_log
@@ -34,3 +36,24 @@ def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
     for row in read_csv(log):  # a name means what it meant when it was logged
         for name, value in vars(procedure.CANDIDATES[row["candidate"]]).items():
             assert row[name] == str(value) or float(row[name]) == value
+
+
+def test_the_readme_says_what_the_logs_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    means = procedure.held_out_means(REPORT / "logs" / "1.0_procedure.csv")
+    quoted = re.findall(r"^\| (.+?) \| (\d+\.\d) % \|$", readme, re.MULTILINE)
+    assert len(quoted) >= 5
+    for candidate, percent in quoted:
+        assert percent == f"{100 * means[candidate]:.1f}"
+    fp32 = REPORT / "trials" / "fp32"
+    raw, normalized, centered, crop = ("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered"), ("1.4", "crop")
+    for first, second in [
+        ((REPORT, normalized), (REPORT, raw)),
+        ((REPORT, centered), (REPORT, raw)),
+        ((fp32, normalized), (fp32, raw)),
+        ((fp32, centered), (fp32, raw)),
+        ((REPORT, crop), (fp32, crop)),
+        ((REPORT, raw), (fp32, raw)),
+    ]:
+        difference = paired_difference(log_path(first[0], *first[1]), log_path(second[0], *second[1]))
+        assert difference.partition(" points")[0] in readme
