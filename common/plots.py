@@ -58,7 +58,8 @@ def running_mean(values: np.ndarray, window: int = 100) -> np.ndarray:
     """Mean over the `window` values around each (an epoch, in the assignment's budget); fewer at the ends."""
     sums = np.concatenate([[0], np.cumsum(values)])
     index = np.arange(len(values))
-    first, last = np.maximum(index - window // 2, 0), np.minimum(index + window // 2, len(values))
+    half = np.minimum(index, window // 2)  # at the steep start as many before as behind
+    first, last = index - half, np.minimum(index + half + 1, len(values))
     return (sums[last] - sums[first]) / (last - first)
 
 
@@ -101,9 +102,7 @@ def part1_comparison(out: Path) -> None:
         test = 100 * np.array(final_accuracies(log))
         color, label = STYLES[name]["color"], "{} {}".format(*PART1[name])
         curves.plot(seeds[0]["iteration"], means.mean(0), **STYLES[name], linewidth=1.4, label=label)
-        curves.fill_between(
-            seeds[0]["iteration"], training.min(0), training.max(0), color=color, alpha=0.15, linewidth=0
-        )
+        curves.fill_between(seeds[0]["iteration"], means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
         for marker, face, values in [("o", color, test), ("^", "none", training[:, -100:].mean(1))]:
             places = np.full(len(values), position)
             ends.plot(places, values, marker, color=color, markerfacecolor=face, alpha=0.6, clip_on=False)

@@ -79,29 +79,31 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return []
     try:
         with path.open(newline="") as file:
-            return list(csv.DictReader(file, strict=True))
+            rows = list(csv.DictReader(file, strict=True))
     except (ValueError, csv.Error) as error:
         raise RecordError(f"{path} is not a table; remove it") from error
+    if any(None in row or None in row.values() for row in rows):  # cells too many or too few
+        raise RecordError(f"{path} is not a table; remove it")
+    return rows
 
 
 def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
     """A training log as `{seed: {column: values over iterations}}`, empty if there is no such file."""
-    if not path.exists():
-        return {}
+    rows = read_csv(path)
     try:
-        table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+        table = {name: np.array([row[name] for row in rows], dtype=float) for name in (rows[0] if rows else ())}
         return {
-            int(seed): {name: table[name][table["seed"] == seed] for name in table.dtype.names}
-            for seed in np.unique(table["seed"])
+            int(seed): {name: values[table["seed"] == seed] for name, values in table.items()}
+            for seed in (np.unique(table["seed"]) if rows else ())
         }
-    except (ValueError, IndexError) as error:
+    except (ValueError, KeyError) as error:
         raise RecordError(f"{path} is not a training log; remove it") from error
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
     """The rows of the results table, a finished run each."""
     rows = read_csv(path)
-    if any(list(row) != RESULT_COLUMNS or not (row["seed"] or "").isdigit() for row in rows):
+    if any(list(row) != RESULT_COLUMNS or not row["seed"].isdigit() for row in rows):
         raise RecordError(f"{path} is not a results table; remove it")
     return rows
 

@@ -125,7 +125,7 @@ def train(
     start, seconds = 0, 0.0
 
     run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images)}
-    run |= {"device": device.type, "torch": torch.__version__, "code": fingerprint()}
+    run |= {"device": device.type, "torch": str(torch.__version__), "code": fingerprint()}
     state = load_checkpoint(checkpoint) if checkpoint else None
     if state and state["run"] == run:
         network.load_state_dict(state["network"])

@@ -23,7 +23,7 @@ def test_part_1_has_five_full_real_runs_and_the_readme_has_their_answer(name):
     for columns in read_log(log).values():
         assert columns["iteration"].tolist() == list(range(1, ITERATIONS + 1))
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    (line,) = [line for line in lines if f"[part1/{name}.py]" in line]
+    (line,) = [line for line in lines if line.startswith(f"| {question} ")]
     assert mean_and_deviation(final_accuracies(log)) in line
     assert (REPORT / "figures" / f"{question}_{name}.png").exists() and f"{question}_{name}.png" in line
 

@@ -54,7 +54,7 @@ BAD_INPUT = {
     "--retrain --out {tmp}/log-is-folder": "1.4_crop_synthetic.csv",
     "--out {tmp}/log-is-garbage": "is not a training log",
     "--out {tmp}/results-are-garbage": "is not a results table",
-    "--out {tmp}/log-is-empty": "is not a training log",
+    "--out {tmp}/log-is-ragged": "is not a table",
     "--out {tmp}/results-are-latin": "is not a table",
     "--out {tmp}/checkpoint-is-garbage": "is not a checkpoint",
     "--out {tmp}/other-precision": "name another folder with --out",
@@ -81,7 +81,7 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
     write_in("folder-is-file", "figures", "")
     (tmp_path / "log-is-folder" / FOLDER / log).mkdir(parents=True)
     write_in("log-is-garbage", log, "a poem\nabout a CNN\n")
-    write_in("log-is-empty", log, "")
+    write_in("log-is-ragged", log, "seed,loss\n0,1\n0\n")
     write_in("results-are-garbage", results, "a poem\nabout a CNN\n")
     write_in("results-are-latin", results, "")
     (tmp_path / "results-are-latin" / FOLDER / results).write_bytes(b"\xe9\xff")
