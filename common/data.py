@@ -108,7 +108,7 @@ def download(folder: Path, searched: list[Path]) -> Path:
     try:
         with lock(folder / "download.lock", "another process downloads CIFAR-10: waiting"):
             try:
-                if not is_complete(folder):  # nobody was faster
+                if not is_complete(folder):  # no other process has fetched it meanwhile
                     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
                     TrainBatch1(partial, download=True)
                     (folder / TrainBatch1.base_folder).mkdir(exist_ok=True)

@@ -47,9 +47,13 @@ def run(
         cifar = data.load(arguments.data_dir, arguments.device)
         prepare = partial(prepare, statistics=channel_statistics(cifar.train_images))
         code = commit()
+    else:
+        print(f"{log} has these seeds already: --retrain or another --out trains them")
     for seed in wanted:
         checkpoint = arguments.out / "checkpoints" / f"{log.stem}_seed{seed}.pt"
-        with lock(checkpoint.with_suffix(".lock"), f"{log.stem} seed {seed} is in another process's hands: waiting"):
+        with lock(
+            checkpoint.with_suffix(".lock"), f"{log.stem} seed {seed} is being trained by another process: waiting"
+        ):
             if finished(log, seed) and not arguments.retrain:
                 continue  # by that other process
             network, columns, seconds = train(
@@ -81,8 +85,8 @@ def run(
                 "torch": torch.__version__,
                 "commit": code,
             }
+            checkpoint.unlink()  # before the last write: a finished run never leaves one behind
             merge_rows(log.with_name("results.csv"), RESULT_COLUMNS, [[result[name] for name in RESULT_COLUMNS]], key=3)
-            checkpoint.unlink()
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
     print(f"{question} {name}: test accuracy {mean_and_deviation(final_accuracies(log))}")
     return log
@@ -137,6 +141,6 @@ def paired_difference(log: Path, baseline: Path) -> str:
         for seed in sorted(first.keys() & second.keys())
     ]
     if len(differences) < 2:
-        return "unknown: it takes two seeds of both"
+        return f"unknown: {log.stem} and {baseline.stem} need two seeds in common"
     error = statistics.stdev(differences) / len(differences) ** 0.5
     return f"{statistics.mean(differences):+.2f} ± {error:.2f} points (standard error, n = {len(differences)} pairs)"

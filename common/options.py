@@ -1,6 +1,7 @@
 """The command-line flags that every script shares; whatever a user can get wrong ends in one line."""
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -133,7 +134,8 @@ def parse(parser: Parser) -> argparse.Namespace:
 
 def departures(out: Path) -> list[str]:
     """In what the runs under `out` depart from the report's, by the name that `parse` gave their folder."""
-    return out.name.split("-") if out.parent.name == TRIALS else []
+    words = out.name.split("-") if out.parent.name == TRIALS else []
+    return words if all(re.fullmatch(r"\d+x\d+|fp32|bf16|synthetic", word) for word in words) else []
 
 
 def run_script(main: Callable[[], None]) -> None:

@@ -58,7 +58,7 @@ def running_mean(values: np.ndarray, window: int = 100) -> np.ndarray:
     """Mean over the `window` values around each (an epoch, in the assignment's budget); fewer at the ends."""
     sums = np.concatenate([[0], np.cumsum(values)])
     index = np.arange(len(values))
-    half = np.minimum(index, window // 2)  # at the steep start as many before as behind
+    half = np.minimum(index, window // 2)  # at the steep start as many before as after
     first, last = index - half, np.minimum(index + half + 1, len(values))
     return (sums[last] - sums[first]) / (last - first)
 
@@ -91,7 +91,11 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
 
 
 def part1_comparison(out: Path) -> None:
-    """The four pre-processings of Part 1 side by side, as far as they have been run."""
+    """The four pre-processings of Part 1 side by side, as far as they have been run.
+
+    Left, training accuracy: the running mean's mean over the seeds, and a band from the lowest to the
+    highest seed. Right, each seed at the end.
+    """
     logs = {name: log_path(out, question, name) for name, (question, _) in PART1.items()}
     logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
     figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(7.2, 3.8))
@@ -109,7 +113,7 @@ def part1_comparison(out: Path) -> None:
         ends.annotate(
             f"{test.mean():.1f}", (position, test.mean()), (7, 0), textcoords="offset points", va="center", color=color
         )
-    curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(20, 100), title="during training")
+    curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(20, 100), title="training accuracy")
     curves.margins(x=0.01)
     curves.legend(loc="lower right")
     ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")

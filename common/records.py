@@ -143,14 +143,14 @@ def load_checkpoint(path: Path) -> dict | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can break unpickling anywhere
-        raise RecordError(f"{path} is not a checkpoint; remove it or use --retrain") from error
+        raise RecordError(f"{path} is not a checkpoint; remove it") from error
 
 
 def fingerprint() -> str:
     """A hash of the scripts' source: a run may only go on under the very code that began it."""
     code = hashlib.sha256()
-    for path in sorted(ROOT.glob("*/*.py")):
-        code.update(path.read_bytes())
+    for path in sorted([*ROOT.glob("common/*.py"), *ROOT.glob("part*/*.py")]):
+        code.update(path.name.encode() + path.read_bytes())
     return code.hexdigest()
 
 

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from common.records import fingerprint, load_checkpoint, save_checkpoint
 
+torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,7 +23,7 @@ class Settings:
 
     Attributes:
         optimizer: of the convolutions' weights, "muon", "sgd" or "adamw".
-        learning_rate, momentum, weight_decay: that optimizer's.
+        learning_rate, momentum, weight_decay: that optimizer's (AdamW has its own two momenta).
         plain_learning_rate, plain_weight_decay: of SGD with momentum 0.9 for all other parameters
             (BatchNorm, fully connected layers, biases) where the optimizer is Muon.
     """
@@ -41,8 +43,9 @@ class ConvolutionMuon(torch.optim.Muon):
 
     A convolution's gradient, as a matrix (output channels × all else), is dominated by few directions,
     and SGD mostly repeats these. Muon replaces the step by about the nearest matrix with singular
-    values of 1, so that every direction is learned at the same pace. torch's takes matrices only:
-    each weight `(outputs, inputs, height, width)` goes in as a view of the same memory.
+    values of 1, so that weak directions are learned nearly as fast as strong ones. torch's computes it
+    in bf16, whatever the network's precision, and takes matrices only: each weight
+    `(outputs, inputs, height, width)` goes in as a view of the same memory.
     """
 
     def __init__(self, weights: list[nn.Parameter], **settings):
@@ -71,7 +74,7 @@ def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
-        ns_steps=3,  # coarser than with the usual 5, and cheaper
+        ns_steps=3,  # of the usual 5: cheaper, but far weaker directions stay somewhat weaker
     )
     return [muon, sgd(others, settings.plain_learning_rate, 0.9, settings.plain_weight_decay)]
 
@@ -127,7 +130,9 @@ def train(
     run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images)}
     run |= {"device": device.type, "torch": str(torch.__version__), "code": fingerprint()}
     state = load_checkpoint(checkpoint) if checkpoint else None
-    if state and state["run"] == run:
+    if state and state.get("run") != run:
+        print(f"{checkpoint} is of other code or settings: starting again")
+    elif state:
         network.load_state_dict(state["network"])
         for optimizer, optimizer_state in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(optimizer_state)

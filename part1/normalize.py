@@ -2,13 +2,13 @@
 
 The BatchNorm behind the first convolution undoes any shift of its input and any scale common to the
 channels, and its backward pass hands the convolution the same gradient whatever they were. Two
-things remain of the difference to raw pixels: the border (the convolution pads with zeros, which is
+things remain of the difference from raw pixels: the border (the convolution pads with zeros, which is
 black among raw pixels and the mean colour among normalised ones), and the channels' unequal scales.
 
 Measured at the start of training, as the cosine between the first convolution's gradient on
 normalised images and on the same images raw, raw with the mean colour at the border, and raw with
 that border and each channel divided by its standard deviation: there only a shift remains. And
-measured at the end: a control, "centred", trains on pixels less their mean, which is to the network
+measured at the end: a control, "centered", trains on pixels less their mean, which is to the network
 what raw pixels with the mean colour at the border are. If the border makes the difference, the control
 reaches the normalised images' accuracy. (`--precision fp32` tells what rounding to bf16 has to do
 with it.)
@@ -71,9 +71,9 @@ def main():
     control = experiment.run("1.2", "centered", table1_network, center, arguments)
     raw = experiment.log_path(arguments.out, "1.1", "raw")
     print(f"normalised less raw: {experiment.paired_difference(log, raw)}")
-    print(f"centred less raw: {experiment.paired_difference(control, raw)}")
-    print(f"normalised less centred: {experiment.paired_difference(log, control)}")
-    gradients = arguments.out / "logs" / "1.2_gradients.csv"
+    print(f"centered less raw: {experiment.paired_difference(control, raw)}")
+    print(f"normalised less centered: {experiment.paired_difference(log, control)}")
+    gradients = experiment.log_path(arguments.out, "1.2", "gradients")
     if arguments.retrain or not gradients.exists():
         compare_gradients(arguments, gradients)
     for row in read_csv(gradients):

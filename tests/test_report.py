@@ -1,15 +1,19 @@
 """What is committed: the real runs, and a README that says what their logs say."""
 
 import re
+from functools import partial
 
 import pytest
 
+from common import data
 from common.experiment import final_accuracies, log_path, mean_and_deviation, paired_difference, results
+from common.networks import table1_network
 from common.options import ITERATIONS
 from common.plots import PART1
-from common.records import ROOT, read_csv, read_log
-from common.training import Settings
-from part1 import procedure
+from common.preprocess import channel_statistics
+from common.records import ROOT, load_checkpoint, read_csv, read_log
+from common.training import Settings, evaluate
+from part1 import crop, procedure
 
 REPORT = ROOT / "report"
 
@@ -57,3 +61,21 @@ def test_the_readme_says_what_the_logs_say():
     ]:
         difference = paired_difference(log_path(first[0], *first[1]), log_path(second[0], *second[1]))
         assert difference.partition(" points")[0] in readme
+
+
+def test_the_committed_weights_are_those_of_the_log(cifar):
+    """Part 3 rests on them."""
+    log = log_path(REPORT, "1.4", "crop")
+    network = table1_network()
+    network.load_state_dict(load_checkpoint(REPORT / "weights" / f"{log.stem}_seed0.pt"))
+    question_1_4 = partial(crop.prepare, statistics=channel_statistics(cifar.train_images))
+    accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, question_1_4)
+    assert accuracy == pytest.approx(float(results(log)[0]["test_accuracy"]), abs=5e-4)
+    assert loss == pytest.approx(float(results(log)[0]["test_loss"]), rel=1e-3)
+
+
+def test_the_procedure_answers_from_its_log_without_data(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["procedure.py", "--seeds", "0", "1"])
+    monkeypatch.setattr(data, "load", None)
+    procedure.main()
+    assert "Muon" in capsys.readouterr().out.splitlines()[1]
