@@ -143,4 +143,5 @@ def paired_difference(log: Path, baseline: Path) -> str:
     if len(differences) < 2:
         return f"unknown: {log.stem} and {baseline.stem} need two seeds in common"
     error = statistics.stdev(differences) / len(differences) ** 0.5
-    return f"{statistics.mean(differences):+.2f} ± {error:.2f} points (standard error, n = {len(differences)} pairs)"
+    mean = round(statistics.mean(differences), 2) + 0.0  # no "-0.00"
+    return f"{mean:+.2f} ± {error:.2f} points (standard error, n = {len(differences)} pairs)"

@@ -50,15 +50,14 @@ def test_the_readme_says_what_the_logs_say():
     for candidate, percent in quoted:
         assert percent == f"{100 * means[candidate]:.1f}"
     fp32 = REPORT / "trials" / "fp32"
-    raw, normalized, centered, crop = ("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered"), ("1.4", "crop")
-    for first, second in [
-        ((REPORT, normalized), (REPORT, raw)),
-        ((REPORT, centered), (REPORT, raw)),
-        ((fp32, normalized), (fp32, raw)),
-        ((fp32, centered), (fp32, raw)),
-        ((REPORT, crop), (fp32, crop)),
-        ((REPORT, raw), (fp32, raw)),
-    ]:
+    raw, normalized, centered = ("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered")
+    flipped, cropped = ("1.3", "flip"), ("1.4", "crop")
+    across = [(out, normalized, out, raw) for out in (REPORT, fp32)]
+    across += [(out, centered, out, raw) for out in (REPORT, fp32)]
+    across += [(out, normalized, out, centered) for out in (REPORT, fp32)]
+    across += [(REPORT, experiment, fp32, experiment) for experiment in (raw, normalized, flipped, cropped)]
+    for out, experiment, other_out, other in across:
+        difference = paired_difference(log_path(out, *experiment), log_path(other_out, *other))
         difference = paired_difference(log_path(first[0], *first[1]), log_path(second[0], *second[1]))
         assert difference.partition(" points")[0] in readme
 
