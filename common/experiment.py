@@ -41,7 +41,8 @@ def run(
     """
     log = log_path(arguments.out, question, name)
     settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
-    wanted = [seed for seed in arguments.seeds if not finished(log, seed) or arguments.retrain]
+    done = set() if arguments.retrain else finished(log)
+    wanted = [seed for seed in arguments.seeds if seed not in done]
     if wanted:
         refuse_mixture(log, wanted, arguments)
         cifar = data.load(arguments.data_dir, arguments.device)
@@ -54,7 +55,7 @@ def run(
         with lock(
             checkpoint.with_suffix(".lock"), f"{log.stem} seed {seed} is being trained by another process: waiting"
         ):
-            if finished(log, seed) and not arguments.retrain:
+            if not arguments.retrain and seed in finished(log):
                 continue  # by that other process
             network, columns, seconds = train(
                 make_network,
@@ -107,9 +108,9 @@ def results(log: Path) -> dict[int, dict[str, str]]:
     }
 
 
-def finished(log: Path, seed: int) -> bool:
-    """Whether both tables have the seed: a run may have been stopped between writing the two."""
-    return seed in read_log(log) and seed in results(log)
+def finished(log: Path) -> set[int]:
+    """The seeds that both tables have: a run may have been stopped between writing the two."""
+    return read_log(log).keys() & results(log).keys()
 
 
 def refuse_mixture(log: Path, wanted: list[int], arguments: argparse.Namespace) -> None:

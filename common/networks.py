@@ -43,32 +43,28 @@ def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> 
     Columns: layer (name), kind, kernel, channels (of the output), stride, padding, output (size of
     one image's output), parameters. A column that does not apply to a layer is "".
     """
-    rows, hooks = [], []
+    names = {layer: name for name, layer in network.named_modules() if not list(layer.children())}
+    rows = []
 
-    def watch(name: str, layer: nn.Module) -> None:
-        def note(_layer, _inputs, output: torch.Tensor) -> None:
-            def setting(attribute: str) -> str:
-                value = getattr(layer, attribute, "")
-                return "×".join(map(str, value if isinstance(value, tuple) else (value,) * 2)) if value != "" else ""
+    def setting(layer: nn.Module, attribute: str) -> str:
+        value = getattr(layer, attribute, "")
+        return "×".join(map(str, value if isinstance(value, tuple) else (value,) * 2)) if value != "" else ""
 
-            rows.append(
-                {
-                    "layer": name,
-                    "kind": type(layer).__name__,
-                    "kernel": setting("kernel_size"),
-                    "channels": output.shape[1],
-                    "stride": setting("stride"),
-                    "padding": setting("padding"),
-                    "output": "×".join(map(str, output.shape[1:])),
-                    "parameters": sum(parameter.numel() for parameter in layer.parameters()),
-                }
-            )
+    def note(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+        rows.append(
+            {
+                "layer": names[layer],
+                "kind": type(layer).__name__,
+                "kernel": setting(layer, "kernel_size"),
+                "channels": output.shape[1],
+                "stride": setting(layer, "stride"),
+                "padding": setting(layer, "padding"),
+                "output": "×".join(map(str, output.shape[1:])),
+                "parameters": sum(parameter.numel() for parameter in layer.parameters()),
+            }
+        )
 
-        hooks.append(layer.register_forward_hook(note))
-
-    for name, layer in network.named_modules():
-        if not list(layer.children()):
-            watch(name, layer)
+    hooks = [layer.register_forward_hook(note) for layer in names]
     was_training = network.training
     parameter = next(network.parameters())
     with torch.no_grad():

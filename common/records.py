@@ -90,11 +90,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
     """A training log as `{seed: {column: values over iterations}}`, empty if there is no such file."""
     rows = read_csv(path)
+    if not rows:
+        return {}
     try:
-        table = {name: np.array([row[name] for row in rows], dtype=float) for name in (rows[0] if rows else ())}
+        table = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
         return {
             int(seed): {name: values[table["seed"] == seed] for name, values in table.items()}
-            for seed in (np.unique(table["seed"]) if rows else ())
+            for seed in np.unique(table["seed"])
         }
     except (ValueError, KeyError) as error:
         raise RecordError(f"{path} is not a training log; remove it") from error

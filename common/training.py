@@ -121,8 +121,9 @@ def train(
     torch.manual_seed(seed)
     network = make_network().to(device).train()
     optimizers = make_optimizers(network, settings)
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    peak_rates = [group["lr"] for group in groups]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
     generator = torch.Generator(device).manual_seed(seed)
     log = torch.zeros(2, settings.iterations, device=device)  # stays there: reading a value would wait for it
     start, seconds = 0, 0.0
@@ -136,7 +137,6 @@ def train(
         network.load_state_dict(state["network"])
         for optimizer, optimizer_state in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(optimizer_state)
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         generator.set_state(state["generator"])
         log.copy_(state["log"])
         start, seconds = state["iteration"], state["seconds"]
@@ -162,9 +162,9 @@ def train(
             loss = F.cross_entropy(logits.float(), targets)
             network.zero_grad()
             loss.backward()
-            for group, peak_rate in zip(groups, peak_rates):
-                group["lr"] = peak_rate * schedule(iteration, settings)
             for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * schedule(iteration, settings)
                 optimizer.step()
 
             log[0, iteration] = loss.detach()

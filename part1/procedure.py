@@ -11,13 +11,12 @@ less than that: they are a choice, not a finding. Muon was given more candidates
 """
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from statistics import mean
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import data, options
 from common.experiment import log_path

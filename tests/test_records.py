@@ -46,17 +46,17 @@ def test_other_columns_are_refused(tmp_path):
 
 def run_python(code, *arguments):
     """A process that has imported torch and `common` and then waits for a line on its input."""
-    code = "import sys, time; from pathlib import Path; from common import records; import torch\n" + (
-        "path = Path(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n" + code
+    start = (
+        "import sys, time; from pathlib import Path; from common import records; import torch\n"
+        "path = Path(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+    return subprocess.Popen(
+        [sys.executable, "-c", start + code, *map(str, arguments)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return process
 
 
 def go(process):
