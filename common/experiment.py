@@ -7,10 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from common import data
+from common.gradients import signals
 from common.options import departures
 from common.preprocess import channel_statistics
 from common.records import (
@@ -19,9 +21,11 @@ from common.records import (
     commit,
     lock,
     merge_rows,
+    read_csv,
     read_log,
     read_results,
     save_checkpoint,
+    write_csv,
 )
 from common.training import Settings, evaluate, train
 
@@ -33,11 +37,13 @@ def run(
     prepare: Callable,
     arguments: argparse.Namespace,
     settings: Settings = Settings(),
+    log_gradients: bool = False,
 ) -> Path:
     """Train each of `arguments.seeds` that is not finished, print the answer, and return the log's path.
 
     `prepare(images, statistics, generator=None)` is the experiment's pre-processing; see
-    `common.preprocess`. Other processes may run the same experiment meanwhile.
+    `common.preprocess`; of `settings` the arguments' budget takes precedence. Other processes may run the
+    same experiment meanwhile.
     """
     log = log_path(arguments.out, question, name)
     settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
@@ -67,6 +73,7 @@ def run(
                 arguments.precision,
                 checkpoint,
                 description=f"{log.stem} seed {seed}",
+                log_gradients=log_gradients,
             )
             accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
             save_checkpoint(arguments.out / "weights" / f"{log.stem}_seed{seed}.pt", network.state_dict())
@@ -91,6 +98,28 @@ def run(
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
     print(f"{question} {name}: test accuracy {mean_and_deviation(final_accuracies(log))}")
     return log
+
+
+def measure_signals(
+    question: str, networks: dict[str, Callable[[], nn.Sequential]], prepare: Callable, arguments: argparse.Namespace
+) -> Path:
+    """Write what is left of a signal after each convolution of new networks, unless it is written; return the table.
+
+    32 images of the training batch, without augmentation, go through 5 initialisations of each network;
+    see `common.gradients.signals` for the columns. On the CPU: not every accelerator has float64.
+    """
+    path = log_path(arguments.out, question, "signals")
+    if arguments.retrain or not path.exists():
+        cifar = data.load(arguments.data_dir, torch.device("cpu"))
+        inputs = prepare(cifar.train_images[:32], channel_statistics(cifar.train_images)).double()
+        rows = []
+        for name, make_network in networks.items():
+            for seed in range(5):
+                torch.manual_seed(seed)
+                for row in signals(make_network().double(), inputs, cifar.train_labels[:32]):
+                    rows.append({"network": name, "seed": seed, **row})
+        write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+    return path
 
 
 def log_path(out: Path, question: str, name: str) -> Path:
@@ -128,6 +157,11 @@ def final_accuracies(log: Path) -> list[float]:
     return [float(row["test_accuracy"]) for row in results(log).values()]
 
 
+def mean_seconds(log: Path) -> float:
+    """Mean time of a run's training."""
+    return statistics.mean(float(row["seconds"]) for row in results(log).values())
+
+
 def mean_and_deviation(accuracies: list[float]) -> str:
     """Mean ± standard deviation in percent, with n."""
     spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
@@ -146,3 +180,35 @@ def paired_difference(log: Path, baseline: Path) -> str:
     error = statistics.stdev(differences) / len(differences) ** 0.5
     mean = round(statistics.mean(differences), 2) + 0.0  # no "-0.00"
     return f"{mean:+.2f} ± {error:.2f} points (standard error, n = {len(differences)} pairs)"
+
+
+def last_epoch(log: Path, column: str) -> float:
+    """Mean of a column over the last epoch (100 iterations) of all seeds."""
+    return float(np.mean([columns[column][-100:] for columns in read_log(log).values()]))
+
+
+def magnitudes_of(log: Path) -> np.ndarray:
+    """G of each seed, convolution and iteration, `(seeds, convolutions, iterations)`."""
+    seeds = read_log(log).values()
+    return np.array([[values for name, values in columns.items() if name.startswith("G_")] for columns in seeds])
+
+
+def start_and_end(log: Path, layer: int) -> tuple[float, float]:
+    """Geometric mean of G over the first and over the last epoch (100 iterations), of the layer at index `layer`."""
+    magnitudes = magnitudes_of(log)[:, layer]
+    return float(geometric_mean(magnitudes[:, :100])), float(geometric_mean(magnitudes[:, -100:]))
+
+
+def signals_of(table: Path, network: str, column: str) -> np.ndarray:
+    """A column of what `measure_signals` wrote on one network, `(initialisations, depths)`."""
+    seeds: dict[str, list[float]] = {}
+    for row in read_csv(table):
+        if row["network"] == network:
+            seeds.setdefault(row["seed"], []).append(float(row[column]))
+    return np.array(list(seeds.values()))
+
+
+def geometric_mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """The mean for what spans orders of magnitude; 0 if any value is 0."""
+    with np.errstate(divide="ignore"):
+        return np.exp(np.log(values).mean(axis))

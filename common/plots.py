@@ -1,14 +1,25 @@
 """One figure style, and the figures of the report, drawn from logs alone."""
 
+import itertools
 from pathlib import Path
 
 import matplotlib
+import matplotlib.colors
+import matplotlib.ticker
 
 matplotlib.use("Agg")  # files only: no window system needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.experiment import final_accuracies, log_path, mean_and_deviation
+from common.experiment import (
+    final_accuracies,
+    geometric_mean,
+    log_path,
+    magnitudes_of,
+    mean_and_deviation,
+    signals_of,
+)
+from common.gradients import DEFAULT_FACTOR
 from common.options import departures
 from common.records import read_log, replacing
 
@@ -19,6 +30,13 @@ STYLES = {
     "normalize": {"color": "#D55E00", "linestyle": "--"},
     "flip": {"color": "#009E73", "linestyle": "-."},
     "crop": {"color": "#0072B2", "linestyle": "-"},
+    "accuracy": {"color": "#000000", "linestyle": "-"},
+    "vanishing": {"color": "#D55E00", "linestyle": "--"},
+    "sgd": {"color": "#E69F00", "linestyle": ":"},
+    "he": {"color": "#56B4E9", "linestyle": (0, (1, 1))},
+    "dirac": {"color": "#009E73", "linestyle": "-."},
+    "residual": {"color": "#CC79A7", "linestyle": (0, (5, 1))},
+    "scaled": {"color": "#0072B2", "linestyle": "-"},
 }
 PART1 = {
     "raw": ("1.1", "raw pixels"),
@@ -91,12 +109,17 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
 
 
 def part1_comparison(out: Path) -> None:
-    """The four pre-processings of Part 1 side by side, as far as they have been run.
+    """The four pre-processings of Part 1 side by side, as far as they have been run."""
+    comparison(out, "1_comparison", {name: (*place, place[0]) for name, place in PART1.items()}, lowest=20)
+
+
+def comparison(out: Path, figure_name: str, experiments: dict[str, tuple[str, str, str]], lowest: int) -> None:
+    """Experiments side by side, as far as they have been run: `{name: (question, label, short label)}`.
 
     Left, training accuracy: the running mean's mean over the seeds, and a band from the lowest to the
-    highest seed. Right, each seed at the end.
+    highest seed. Right, each seed at the end. The accuracy axis begins at `lowest` percent.
     """
-    logs = {name: log_path(out, question, name) for name, (question, _) in PART1.items()}
+    logs = {name: log_path(out, question, name) for name, (question, _, _) in experiments.items()}
     logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
     figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(7.2, 3.8))
     for position, (name, log) in enumerate(logs.items()):
@@ -104,7 +127,7 @@ def part1_comparison(out: Path) -> None:
         training = np.stack([100 * columns["train_accuracy"] for columns in seeds])
         means = np.apply_along_axis(running_mean, 1, training)
         test = 100 * np.array(final_accuracies(log))
-        color, label = STYLES[name]["color"], "{} {}".format(*PART1[name])
+        color, label = STYLES[name]["color"], "{} {}".format(*experiments[name])
         curves.plot(seeds[0]["iteration"], means.mean(0), **STYLES[name], linewidth=1.4, label=label)
         curves.fill_between(seeds[0]["iteration"], means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
         for marker, face, values in [("o", color, test), ("^", "none", training[:, -100:].mean(1))]:
@@ -113,14 +136,109 @@ def part1_comparison(out: Path) -> None:
         ends.annotate(
             f"{test.mean():.1f}", (position, test.mean()), (7, 0), textcoords="offset points", va="center", color=color
         )
-    curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(20, 100), title="training accuracy")
+    curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")
     curves.margins(x=0.01)
     curves.legend(loc="lower right")
     ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")
     ends.plot([], [], "o", color="grey", label="test (mean beside it)")
     ends.set(
-        xticks=range(len(logs)), xticklabels=[PART1[name][0] for name in logs], xlim=(-0.5, 3.7),
+        xticks=range(len(logs)), xticklabels=[experiments[name][2] for name in logs], xlim=(-0.5, len(logs) - 0.3),
         xlabel="question", title="at the end, each seed",
     )  # fmt: skip
     ends.legend(loc="lower left")
-    save(figure, out, "1_comparison")
+    save(figure, out, figure_name)
+
+
+def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str) -> None:
+    """Question 2.2's figure: G of the first and the last convolution over iterations, for each of `logs` by label.
+
+    Faint: each seed at each iteration. Strong: the running geometric mean of all seeds.
+    """
+    figure, axes = plt.subplots()
+    for label, log in logs.items():
+        color = STYLES[log.stem.split("_")[1]]["color"]
+        magnitudes = above_zero(magnitudes_of(log))
+        iterations = np.arange(1, magnitudes.shape[-1] + 1)
+        for layer, place, linestyle in [(-1, f"last ({magnitudes.shape[1]}th)", "--"), (0, "first", "-")]:
+            axes.plot(iterations, magnitudes[:, layer].T, color=color, alpha=0.15, linewidth=0.4)
+            mean = np.exp(running_mean(np.log(magnitudes[:, layer]).mean(0)))
+            axes.plot(iterations, mean, color=color, linestyle=linestyle, label=f"{place} convolution{label}")
+    axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)
+    axes.margins(x=0.01)
+    axes.legend(loc="best")
+    save(figure, out, f"{question}_gradients")
+
+
+def above_zero(values: np.ndarray) -> np.ndarray:
+    """NaN, which matplotlib leaves out, for what has no place on a logarithmic axis."""
+    return np.where(values > 0, values, np.nan)
+
+
+def heat_map(out: Path, question: str, log: Path, title: str, bins: int = 200) -> None:
+    """G of every convolution at every iteration: the geometric mean over seeds and 1/`bins` of the iterations."""
+    magnitudes = geometric_mean(magnitudes_of(log), axis=0)
+    edges = np.linspace(0, magnitudes.shape[1], min(bins, magnitudes.shape[1]) + 1).round().astype(int)
+    means = np.stack(
+        [geometric_mean(magnitudes[:, first:last], axis=1) for first, last in itertools.pairwise(edges)], axis=1
+    )
+    figure, axes = plt.subplots()
+    layers = np.arange(len(means) + 1) + 0.5
+    norm = matplotlib.colors.LogNorm()
+    mesh = axes.pcolormesh(edges, layers, above_zero(means), norm=norm, cmap="viridis", rasterized=True)
+    axes.set_facecolor("#BBBBBB")
+    axes.grid(False)
+    axes.set(xlabel="iteration", ylabel="convolution, first to last", title=title)
+    axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.invert_yaxis()  # the image enters at the top
+    figure.colorbar(mesh, label=r"$G$" if means.all() else r"$G$ (grey: exactly 0)")
+    save(figure, out, f"{question}_heatmap")
+
+
+def signals(out: Path, question: str, labels: dict[str, str], theory: str | None = None) -> None:
+    """What is left of a gradient, and of the difference between images, after each convolution of new networks.
+
+    Lines are geometric means over the initialisations, bands reach from the lowest to the highest.
+    `theory` is the network for which to draw what theory says of its added layers.
+    """
+    table = log_path(out, question, "signals")
+    figure, (backward, forward) = plt.subplots(1, 2, figsize=(7.2, 3.9))
+    for name, label in labels.items():
+        depth = signals_of(table, name, "convolution")[0]
+        for axes, column in (backward, "gradient"), (forward, "image_variance"):
+            values = signals_of(table, name, column)
+            axes.plot(depth, geometric_mean(values, axis=0), **STYLES[name], marker=".", markersize=4, label=label)
+            axes.fill_between(depth, values.min(0), values.max(0), color=STYLES[name]["color"], alpha=0.2, linewidth=0)
+    if theory:
+        depth = np.arange(21)  # the first convolution and 20 added ones
+        gradient, variance, square = (
+            geometric_mean(signals_of(table, theory, column), axis=0)
+            for column in ("gradient", "image_variance", "mean_square")
+        )
+        expected = {"color": "black", "linestyle": ":", "label": "theory: 1/6 of the mean square a layer"}
+        backward.plot(depth + 1, gradient[20] * DEFAULT_FACTOR ** ((20 - depth) / 2), **expected)
+        forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
+        forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square, all in all")
+    for axes in (backward, forward):
+        axes.set(yscale="log", xlabel="convolution, first to last")
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    backward.set(title="backward: gradient of the output", ylabel=r"root mean square of $\partial L/\partial z$")
+    forward.set(title="forward: output after ReLU", ylabel="variance between images")
+    save(figure, out, f"{question}_signals")
+
+
+def depths(out: Path, logs: dict[int, Path], title: str) -> None:
+    """Test accuracy, and G of the first convolution in the first epoch, against the number of added layers."""
+    figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(7.2, 3.2))
+    for added, log in logs.items():
+        values = 100 * np.array(final_accuracies(log))
+        accuracy.plot([added] * len(values), values, "o", color=STYLES["vanishing"]["color"], alpha=0.6)
+        starts = geometric_mean(magnitudes_of(log)[:, 0, :100], axis=1)
+        gradient.plot([added] * len(starts), starts, "o", color=STYLES["vanishing"]["color"], alpha=0.6)
+    accuracy.axhline(10, color="black", linestyle=":", label="guessing")
+    accuracy.legend(loc="center right")
+    accuracy.set(ylim=(0, 100), ylabel="test accuracy (%)", title=title)
+    gradient.set(yscale="log", ylabel=r"$G$ of the first convolution, first epoch")
+    for axes in (accuracy, gradient):
+        axes.set(xlabel="added convolutions", xticks=list(logs))
+    save(figure, out, "2.3_depth")

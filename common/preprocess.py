@@ -1,4 +1,4 @@
-"""Pre-processing and augmentation of whole batches, on the fly, on the images' own device (questions 1.1 to 1.4).
+"""Pre-processing and augmentation of whole batches, on the fly, on the images' own device (questions 1.1 to 2.1).
 
 A script composes these into one function `prepare(images, statistics, generator=None)`, which takes
 uint8 images `(N, 3, 32, 32)` and returns what the network is fed. Training passes a generator,
@@ -60,3 +60,20 @@ def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int =
     columns = left + torch.arange(width, device=images.device).view(1, 1, width)
     image = torch.arange(number, device=images.device).view(number, 1, 1)
     return padded[image, :, rows, columns].permute(0, 3, 1, 2)  # indexed as (N, H, W, 3)
+
+
+def random_cutout(images: torch.Tensor, generator: torch.Generator, size: int = 8) -> torch.Tensor:
+    """Set a square of `size` pixels to zero, at a place of its own in each image (DeVries & Taylor 2017, for 2.1).
+
+    Every place where the whole square fits into the image is equally likely.
+    """
+    number, _, height, width = images.shape
+
+    def covered(length: int) -> torch.Tensor:
+        """Which of `length` rows or columns the square covers, `(N, length)`."""
+        first = torch.randint(length - size + 1, (number, 1), generator=generator, device=images.device)
+        position = torch.arange(length, device=images.device)
+        return (first <= position) & (position < first + size)
+
+    rows, columns = covered(height), covered(width)
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)

@@ -1,6 +1,7 @@
 """THE training procedure of the whole assignment: one set of settings, train(), evaluate()."""
 
 import ctypes
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from common.gradients import convolutions, magnitudes
 from common.records import fingerprint, load_checkpoint, save_checkpoint
 
 torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
@@ -26,6 +28,8 @@ class Settings:
         learning_rate, momentum, weight_decay: that optimizer's (AdamW has its own two momenta).
         plain_learning_rate, plain_weight_decay: of SGD with momentum 0.9 for all other parameters
             (BatchNorm, fully connected layers, biases) where the optimizer is Muon.
+        clip_norm: to which the gradients are shortened, all together, but for Muon's: its steps have a
+            length of their own. Without BatchNorm, the first steps need it (question 2.4).
     """
 
     iterations: int = 2000
@@ -36,6 +40,12 @@ class Settings:
     weight_decay: float = 0.1
     plain_learning_rate: float = 0.05
     plain_weight_decay: float = 0.02
+    clip_norm: float = math.inf
+
+
+# Plain SGD as part1/procedure.py found it best. Muon scales every step to about the same size, which might hide
+# what vanished gradients do; SGD's steps are as small as they are.
+PLAIN_SGD = Settings(optimizer="sgd", learning_rate=0.1, momentum=0.9, weight_decay=1e-3)
 
 
 class ConvolutionMuon(torch.optim.Muon):
@@ -98,6 +108,7 @@ def train(
     precision: str = "fp32",
     checkpoint: Path | None = None,
     description: str | None = None,
+    log_gradients: bool = False,
 ) -> tuple[nn.Module, dict[str, list[float]], float]:
     """Train a new network; return it, its log (a list over iterations for each column) and the seconds it took.
 
@@ -109,6 +120,8 @@ def train(
         checkpoint: where the state is kept after every epoch. A run that finds its own there goes on
             from it, under the same code, and ends exactly as if it had never been stopped.
         description: of the progress bar; None shows no bar.
+        log_gradients: whether the log has columns `G_conv1` … `G_convN`: question 2.2's magnitude of the
+            gradients that a step is about to use, a column for each convolution in forward order.
 
     An epoch is `N // batch_size` iterations, drawn without replacement. The logged accuracy is that of
     the batch before its step, in training mode, augmentation included.
@@ -125,10 +138,13 @@ def train(
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     generator = torch.Generator(device).manual_seed(seed)
-    log = torch.zeros(2, settings.iterations, device=device)  # stays there: reading a value would wait for it
+    measured = convolutions(network) if log_gradients else []
+    # The log stays on the device: reading a value would wait for it.
+    log = torch.zeros(2 + len(measured), settings.iterations, device=device)
     start, seconds = 0, 0.0
 
     run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images)}
+    run["log_gradients"] = log_gradients
     run |= {"device": device.type, "torch": str(torch.__version__), "code": fingerprint()}
     state = load_checkpoint(checkpoint) if checkpoint else None
     if state and state.get("run") != run:
@@ -162,6 +178,10 @@ def train(
             loss = F.cross_entropy(logits.float(), targets)
             network.zero_grad()
             loss.backward()
+            if measured:  # before clipping, and before a step, which may change gradients in place
+                log[2:, iteration] = magnitudes(measured)
+            if settings.clip_norm < math.inf:
+                nn.utils.clip_grad_norm_(optimizers[-1].param_groups[0]["params"], settings.clip_norm)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * schedule(iteration, settings)
@@ -171,7 +191,7 @@ def train(
             log[1, iteration] = (logits.argmax(1) == targets).float().mean()
             bar.update()
             if position == epoch - 1 or iteration == settings.iterations - 1:
-                loss_mean, accuracy_mean = log[:, iteration - position : iteration + 1].mean(1).tolist()
+                loss_mean, accuracy_mean = log[:2, iteration - position : iteration + 1].mean(1).tolist()
                 bar.set_postfix_str(f"loss {loss_mean:.3f}, training accuracy {accuracy_mean:.1%}")
                 seconds = time.perf_counter() - began
                 if checkpoint:
@@ -188,7 +208,9 @@ def train(
                         },
                     )
     rates = [settings.learning_rate * schedule(iteration, settings) for iteration in range(settings.iterations)]
-    return network, {"loss": log[0].tolist(), "train_accuracy": log[1].tolist(), "learning_rate": rates}, seconds
+    columns = {"loss": log[0].tolist(), "train_accuracy": log[1].tolist(), "learning_rate": rates}
+    columns |= {f"G_conv{number}": values.tolist() for number, values in enumerate(log[2:], start=1)}
+    return network, columns, seconds
 
 
 @torch.no_grad()

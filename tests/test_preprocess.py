@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from common.preprocess import Statistics, channel_statistics, normalize, random_crop, random_flip, raw
+from common.preprocess import Statistics, channel_statistics, normalize, random_crop, random_cutout, random_flip, raw
 from part1 import crop, flip
 from part1 import normalize as normalize_script
 from part1 import raw as raw_script
+from part2 import accuracy
 
 IDENTITY = Statistics(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
 
@@ -80,6 +81,21 @@ def test_crop_is_a_window_of_the_zero_padded_image():
         assert torch.equal(image, padded[:, top : top + 32, left : left + 32])
 
 
+def test_cutout_zeroes_one_square_uniformly_placed():
+    number = 25 * 25 * 40
+    holes = random_cutout(torch.ones(number, 1, 32, 32), generator())[:, 0] == 0
+    assert (holes.sum((1, 2)) == 64).all()
+    top, left = holes.any(2).long().argmax(1), holes.any(1).long().argmax(1)
+    assert all(holes[image, top[image] : top[image] + 8, left[image] : left[image] + 8].all() for image in range(500))
+    counts = torch.bincount(25 * top + left, minlength=625).double()
+    assert len(counts) == 625
+    chi_square = ((counts - 40) ** 2 / 40).sum()
+    assert 500 < chi_square < 760  # 624 degrees of freedom: 1 in 10,000 on either side
+    images = numbered_images(1)
+    kept = random_cutout(images, generator())
+    assert torch.equal(kept[kept != 0], images[kept != 0]) and (kept == 0).sum() == 3 * 64
+
+
 def test_border_is_zero_after_normalisation():
     """The whole of question 1.4: what is padded is exactly 0, whatever the statistics are."""
     statistics = Statistics(torch.full((3, 1, 1), 7.0), torch.full((3, 1, 1), 3.0))
@@ -106,10 +122,10 @@ def test_flip_comes_before_normalisation_and_crop_after(script, synthetic, monke
 def test_training_is_random_and_evaluation_is_not(synthetic):
     images = synthetic.train_images[:200]
     statistics = channel_statistics(images)
-    for script, random in [(raw_script, False), (normalize_script, False), (flip, True), (crop, True)]:
+    for script in (raw_script, normalize_script, flip, crop, accuracy):
         draws = generator()
         first, second = script.prepare(images, statistics, draws), script.prepare(images, statistics, draws)
-        assert torch.equal(first, second) != random
+        assert torch.equal(first, second) == (script in (raw_script, normalize_script))
         expected = raw(images) if script is raw_script else normalize(images, statistics)
         torch.manual_seed(1)
         assert torch.equal(script.prepare(images, statistics), expected)  # neither flipped nor moved

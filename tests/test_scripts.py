@@ -2,11 +2,12 @@
 
 import importlib
 import time
+from functools import partial
 
 import pytest
 import torch
 
-from common import options
+from common import data, options
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
 from part1 import crop
 
@@ -101,24 +102,40 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
     assert expected in errors
 
 
-@pytest.mark.parametrize("script", ["raw", "normalize", "flip", "crop"])
+SCRIPTS = {
+    "part1.raw": ("1.1_raw", 2),
+    "part1.normalize": ("1.2_normalize", 2),
+    "part1.flip": ("1.3_flip", 2),
+    "part1.crop": ("1.4_crop", 2),
+    "part2.accuracy": ("2.1_accuracy", 1),
+    "part2.gradients": ("2.1_accuracy", 2),
+    "part2.vanishing": ("2.3_vanishing", 5),
+    "part2.solution": ("2.4_scaled", 2),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, capsys):
-    module = importlib.import_module(f"part1.{script}")
+    module = importlib.import_module(script)
+    name, drawn = SCRIPTS[script]
+    name += "_synthetic.csv"
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))  # fewer to evaluate
     trial = ["--data-dir", "synthetic", "--iterations", "20", "--out", str(tmp_path)]
     out = tmp_path / "trials/20x100-synthetic"
 
     def run(*flags):
-        monkeypatch.setattr("sys.argv", [f"{script}.py", *trial, *flags])
+        monkeypatch.setattr("sys.argv", ["script.py", *trial, *flags])
         options.run_script(module.main)
         return capsys.readouterr().out.splitlines()
 
     first = run()
     logs, figures = files(out / "logs"), files(out / "figures")
-    assert any("test accuracy" in line for line in first) and len(figures) == 4  # two, as PDF and PNG
-    name = next(name for name in logs if name.endswith(f"_{script}_synthetic.csv"))
+    assert any("test accuracy" in line for line in first) and len(figures) == 2 * drawn  # as PDF and PNG
     rows = read_csv(out / "logs" / name)
     assert [int(row["iteration"]) for row in rows] == list(range(1, 21))
-    assert list(rows[0]) == ["seed", "iteration", "loss", "train_accuracy", "learning_rate"]
+    columns = ["seed", "iteration", "loss", "train_accuracy", "learning_rate"]
+    convolutions = {"2.1": 7, "2.3": 27, "2.4": 27}.get(name[:3], 0)
+    assert list(rows[0]) == columns + [f"G_conv{number}" for number in range(1, convolutions + 1)]
     assert not (tmp_path / "logs").exists()  # off the budget: nothing among the report's
 
     with monkeypatch.context() as patch:

@@ -1,5 +1,6 @@
 """The training procedure: its optimizer, its schedule, seeds, stopping and going on, learning."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -110,6 +111,22 @@ def test_a_checkpoint_of_other_settings_is_not_taken(synthetic, tmp_path):
     run(synthetic, Settings(iterations=2), checkpoint=checkpoint)
     fresh, _, _ = run(synthetic, Settings(iterations=3))
     assert same(fresh, run(synthetic, Settings(iterations=3), checkpoint=checkpoint)[0])
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_clipping_shortens_what_is_not_muons(optimizer, synthetic):
+    """After one step of SGD without decay, parameters have moved by learning rate · (1 + momentum) · clipped norm."""
+    settings = Settings(iterations=1, optimizer=optimizer, weight_decay=0, plain_weight_decay=0, clip_norm=1e-3)
+    settings = replace(settings, learning_rate=0.05, momentum=0.9)
+    torch.manual_seed(0)
+    before = table1_network()
+    after, _, _ = run(synthetic, settings)
+    moved = [
+        (a.detach() - b.detach()).flatten()
+        for a, b in zip(after.parameters(), before.parameters())
+        if optimizer == "sgd" or a.dim() != 4
+    ]
+    assert torch.cat(moved).norm().item() == pytest.approx(0.05 * 1.9 * 1e-3, rel=1e-2)
 
 
 def test_an_epoch_draws_every_image_once(synthetic):

@@ -1,0 +1,46 @@
+"""Question 2.1: a network of convolution, BatchNorm, ReLU, pooling and softmax only; how accurate can it be?
+
+Trains it with the procedure of Part 1, unchanged, on images flipped, normalised and cropped as in
+question 1.4, and with a square of 8×8 pixels cut out of each. Writes the table of the architecture,
+as it is read off the built network.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import experiment, options, plots
+from common.networks import describe
+from common.preprocess import normalize, random_crop, random_cutout, random_flip
+from common.records import write_csv
+from part2.networks import designed_network
+
+
+def prepare(images, statistics, generator=None):
+    if generator is not None:  # in training only
+        images = random_flip(images, generator)
+    images = normalize(images, statistics)
+    if generator is not None:
+        images = random_cutout(random_crop(images, generator), generator)
+    return images
+
+
+def run(arguments):
+    """Train what the log lacks, and return the log's path; questions 2.2 to 2.4 need it too."""
+    return experiment.run("2.1", "accuracy", designed_network, prepare, arguments, log_gradients=True)
+
+
+def main():
+    arguments = options.parse(options.parser(__doc__))
+    run(arguments)
+    layers = describe(designed_network())
+    columns, table = list(layers[0]), [list(layer.values()) for layer in layers]
+    write_csv(experiment.log_path(arguments.out, "2.1", "architecture"), columns, table)
+    for row in [columns, *table]:
+        print("".join(f"{cell:<12}" for cell in row))
+    plots.accuracy_curves(arguments.out, "2.1", "accuracy", "The designed network")
+
+
+if __name__ == "__main__":
+    options.run_script(main)

@@ -1,0 +1,69 @@
+"""Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
+
+TODO
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torch import nn
+
+from common import experiment, options, plots
+from common.experiment import last_epoch, mean_and_deviation
+from part2 import networks
+from part2.accuracy import prepare
+
+
+class Cure(NamedTuple):
+    change: str  # in a few words
+    make_network: Callable[[], nn.Sequential]
+
+
+CURES = {
+    "he": Cure("He initialisation", networks.he_initialized),
+    "dirac": Cure("identity initialisation", networks.identity_initialized),
+    "residual": Cure("residual blocks, zero at the start", networks.residual),
+    "scaled": Cure("scaled weights in residual blocks", networks.scaled),
+}
+SOLUTION = "scaled"
+
+
+def print_table(logs):
+    """One line an experiment: G of the first convolution in the first and the last epoch, accuracies, seconds."""
+    print(f"{'':36}{'G first, start':>16}{'end':>10}{'training':>10}{'seconds':>9}  test accuracy")
+    for change, log in logs.items():
+        start, end = experiment.start_and_end(log, 0)
+        training, seconds = last_epoch(log, "train_accuracy"), experiment.mean_seconds(log)
+        test = mean_and_deviation(experiment.final_accuracies(log))
+        print(f"{change:36}{start:16.1e}{end:10.1e}{training:10.1%}{seconds:9.0f}  {test}")
+
+
+def main():
+    parser = options.parser(__doc__)
+    parser.add_argument(
+        "--cures",
+        nargs="+",
+        choices=CURES,
+        default=[SOLUTION],
+        help=f"train these (default: {SOLUTION}, the solution); the table and the figures have all that are logged",
+    )
+    arguments = options.parse(parser)
+    out = arguments.out
+    for name in arguments.cures:
+        experiment.run("2.4", name, CURES[name].make_network, prepare, arguments, log_gradients=True)
+    makers = {"vanishing": networks.vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
+    experiment.measure_signals("2.4", makers, prepare, arguments)
+    names = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
+    names |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
+    plots.comparison(out, "2.4_cures", names, lowest=0)
+    plots.signals(out, "2.4", {name: names[name][1] for name in makers})
+    logs = {label: experiment.log_path(out, question, name) for name, (question, label, _) in names.items()}
+    print_table({label: log for label, log in logs.items() if experiment.finished(log)})
+
+
+if __name__ == "__main__":
+    options.run_script(main)

@@ -1,0 +1,99 @@
+"""Question 2.3: 20 more convolutions between the first and the second, and no BatchNorm: what happens, and why?
+
+The network learns nothing, because no gradient reaches its first layers and no image its last. Why,
+measured on new networks before any training (5 initialisations, 32 images):
+
+(a) Backward. PyTorch draws a convolution's weights from U(-1/√n, 1/√n), n = input channels · 5 · 5,
+    which has variance 1/(3n). A gradient that goes back through the convolution becomes a sum of n
+    terms with a third of its mean square, and ReLU lets half of that pass: a layer leaves √(1/6) =
+    0.41 of the gradient's scale, 20 layers 2e-8.
+(b) Forward. What distinguishes one image from another shrinks in the same way. Biases do not: each
+    layer adds new ones. So deep outputs are the same for every image, and so is the answer; the best
+    that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
+(c) It is the depth: `--depth 0` trains the network without the added layers and without BatchNorm.
+
+Muon, the procedure's optimizer, gives every step the same size however small the gradient is, down to
+a norm of 1e-7; plain SGD does not. `--sgd` trains with that.
+"""
+
+import math
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import experiment, options, plots
+from common.experiment import geometric_mean, last_epoch, signals_of, start_and_end
+from common.training import PLAIN_SGD, Settings
+from part2.accuracy import prepare
+from part2.networks import ADDED, he_initialized, vanishing_network
+
+MOST = 100  # added layers that `--depth` takes
+
+
+def name_of(added, sgd=False):
+    return ("sgd_" if sgd else "") + ("vanishing" if added == ADDED else f"depth{added}")
+
+
+def explain(log, signals):
+    """What training came to, what becomes of the gradients, and what becomes of the images."""
+    accuracy, loss = last_epoch(log, "train_accuracy"), last_epoch(log, "loss")
+    print(f"training: accuracy {accuracy:.1%}, loss {loss:.4f} in the last epoch; guessing: 10 %, {math.log(10):.4f}")
+    (first, _), (last, _) = start_and_end(log, 0), start_and_end(log, -1)
+    gradient, square, variance = (
+        geometric_mean(signals_of(signals, "vanishing", column), axis=0)
+        for column in ("gradient", "mean_square", "image_variance")
+    )
+    factor = (gradient[0] / gradient[ADDED]) ** (1 / ADDED)
+    print(
+        f"gradients: G is {first:.1e} in the first convolution, {last:.1e} in the last; "
+        f"an added layer leaves {factor:.3f} of the scale (theory: {(1 / 6) ** 0.5:.3f})"
+    )
+    print(
+        f"images: of the mean square, {variance[0] / square[0]:.2g} differs between images after the first "
+        f"convolution, {variance[ADDED] / square[ADDED]:.1e} after the last added one"
+    )
+
+
+def main():
+    parser = options.parser(__doc__)
+    parser.add_argument(
+        "--depth",
+        type=options.whole_number(0, MOST),
+        nargs="+",
+        default=[ADDED],
+        metavar="N",
+        help="train with N added layers (default: 20)",
+    )
+    parser.add_argument("--sgd", action="store_true", help="train with plain SGD instead of the procedure's Muon")
+    arguments = options.parse(parser)
+    for added in arguments.depth:
+        experiment.run(
+            "2.3",
+            name_of(added, arguments.sgd),
+            partial(vanishing_network, added),
+            prepare,
+            arguments,
+            PLAIN_SGD if arguments.sgd else Settings(),
+            log_gradients=True,
+        )
+    out = arguments.out
+    logs = {added: experiment.log_path(out, "2.3", name_of(added)) for added in range(MOST + 1)}
+    logs = {added: log for added, log in logs.items() if experiment.finished(log)}
+    plots.depths(out, logs, "Where learning dies")
+    sgd = experiment.log_path(out, "2.3", name_of(ADDED, sgd=True))
+    if ADDED not in logs:
+        return
+    networks = {"vanishing": vanishing_network, "he": he_initialized}
+    signals = experiment.measure_signals("2.3", networks, prepare, arguments)
+    plots.accuracy_curves(out, "2.3", "vanishing", "20 more convolutions, no BatchNorm")
+    gradients = {", Muon": logs[ADDED]} | ({", plain SGD": sgd} if experiment.finished(sgd) else {})
+    plots.gradient_curves(out, "2.3", gradients, "Magnitude of gradients with 20 more convolutions, no BatchNorm")
+    plots.heat_map(out, "2.3", logs[ADDED], "Magnitude of gradients with 20 more convolutions, no BatchNorm")
+    plots.signals(out, "2.3", {"vanishing": "PyTorch's default", "he": "He initialisation"}, theory="vanishing")
+    explain(logs[ADDED], signals)
+
+
+if __name__ == "__main__":
+    options.run_script(main)

@@ -1,0 +1,106 @@
+"""G of question 2.2 and the signals of 2.3, held against computations by hand and against theory."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from common.gradients import DEFAULT_FACTOR, convolutions, magnitudes, signals
+from common.preprocess import channel_statistics
+from common.training import Settings, train
+from part2.accuracy import prepare
+from part2.networks import designed_network
+
+
+def small_network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 10, 32))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_logged_magnitude_is_that_of_the_definition(precision, synthetic):
+    """max |∂L/∂w| of a first step, differentiated by hand: no optimizer, no autograd through the loss."""
+
+    def plain(images, generator=None):
+        return images.float() / 255
+
+    images, labels = synthetic.train_images[:100], synthetic.train_labels[:100]
+
+    def make_network():
+        return nn.Sequential(*small_network(), nn.Flatten())
+
+    settings = Settings(iterations=1, weight_decay=10.0)  # weight decay is no part of G
+    _, columns, _ = train(make_network, images, labels, plain, settings, 0, precision, log_gradients=True)
+
+    torch.manual_seed(0)
+    first, _, last, _ = make_network()
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    inputs = plain(images[order])
+    with torch.no_grad():
+        hidden = F.conv2d(inputs, first.weight, first.bias, padding=1)
+        logits = F.conv2d(hidden.relu(), last.weight, last.bias).flatten(1)
+        error = (logits.softmax(1) - F.one_hot(labels[order], 10)) / 100  # ∂L/∂logits of the mean cross-entropy
+        last_gradient = torch.einsum("no,nchw->ochw", error, hidden.relu())
+        back = torch.einsum("no,ochw->nchw", error, last.weight) * (hidden > 0)
+        patches = F.unfold(inputs, 3, padding=1)  # (N, 27, 1024)
+        first_gradient = torch.einsum("noj,nij->oi", back.flatten(2), patches)
+    tolerance = 1e-3 if precision == "fp32" else 0.05
+    assert columns["G_conv1"] == [pytest.approx(first_gradient.abs().max().item(), rel=tolerance)]
+    assert columns["G_conv2"] == [pytest.approx(last_gradient.abs().max().item(), rel=tolerance)]
+
+
+def test_magnitude_is_of_weights_alone_and_shows_what_is_not_a_number():
+    layer = nn.Conv2d(1, 1, 2)
+    layer.weight.grad = torch.tensor([[[[1.0, -3.0], [2.0, 0.0]]]])
+    layer.bias.grad = torch.tensor([100.0])
+    assert magnitudes([layer]).tolist() == [3.0]
+    layer.weight.grad[0, 0, 0, 0] = torch.nan
+    assert magnitudes([layer]).isnan().all()
+
+
+def test_every_convolution_is_logged_and_logging_changes_nothing(synthetic):
+    images, labels = synthetic.train_images[:200], synthetic.train_labels[:200]
+
+    def question_2_1(batch, generator):
+        return prepare(batch, channel_statistics(images), generator)
+
+    def run(log_gradients):
+        settings = Settings(iterations=3)
+        return train(designed_network, images, labels, question_2_1, settings, 0, log_gradients=log_gradients)[1]
+
+    plain, logged = run(False), run(True)
+    number = len(convolutions(designed_network()))
+    assert [name for name in logged if name not in plain] == [f"G_conv{layer}" for layer in range(1, number + 1)]
+    assert {name: logged[name] for name in plain} == plain
+    assert all(value > 0 for name in logged if name not in plain for value in logged[name])
+
+
+def test_theory_of_the_default_initialisation():
+    """A sixth of the mean square is left in a layer of a wide random network, forward and backward."""
+    torch.manual_seed(0)
+    depth, width = 8, 128
+    layers = [nn.Conv2d(3, width, 5, padding=2)]
+    for _ in range(depth):
+        layers += [nn.ReLU(), nn.Conv2d(width, width, 5, padding=2)]
+    network = nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(64 * width, 10))
+    rows = signals(network, torch.randn(4, 3, 32, 32), torch.arange(4))
+    assert [row["convolution"] for row in rows] == list(range(1, depth + 2))
+    backward = (rows[0]["gradient"] / rows[depth]["gradient"]) ** (2 / depth)
+    forward = (rows[depth]["image_variance"] / rows[0]["image_variance"]) ** (1 / depth)
+    assert backward == pytest.approx(DEFAULT_FACTOR, rel=0.2)
+    assert forward == pytest.approx(DEFAULT_FACTOR, rel=0.2)
+
+
+def test_signals_by_hand():
+    """Two images, one convolution that doubles; then the sum of all outputs is the logit of class 0."""
+    layer = nn.Conv2d(1, 1, 1, bias=False)
+    layer.weight.data.fill_(2.0)
+    images = torch.tensor([[1.0, 0.0], [1.0, -1.0]]).view(2, 1, 1, 2)
+    read = nn.Linear(2, 10, bias=False)
+    read.weight.data.zero_()[0] = 1.0
+    (row,) = signals(nn.Sequential(layer, nn.ReLU(), nn.Flatten(), read), images, torch.tensor([0, 0]))
+    # outputs (2, 0) and (2, -2), after ReLU both (2, 0); logits of class 0: 2 for both
+    slope = torch.tensor([2.0] + [0.0] * 9).softmax(0)[0].item() - 1
+    assert row["convolution"] == 1 and row["active"] == 0.5
+    assert row["mean_square"] == 2 and row["image_variance"] == 0
+    assert row["cosine"] == pytest.approx(1)
+    assert row["gradient"] == pytest.approx((2 * slope**2 / 4) ** 0.5)

@@ -1,0 +1,86 @@
+"""Part 2's networks: what the questions allow and ask for, and how each cure starts."""
+
+import pytest
+import torch
+
+from common.gradients import convolutions
+from common.networks import describe
+from part2 import networks
+from part2.solution import CURES
+
+DEEP = {"vanishing": networks.vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
+
+
+def shapes(network):
+    return [(layer.in_channels, layer.out_channels, layer.kernel_size) for layer in convolutions(network)]
+
+
+def test_the_designed_network_has_only_what_question_2_1_allows():
+    kinds = [row["kind"] for row in describe(networks.designed_network())]
+    assert set(kinds) == {"Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Flatten", "Linear"}
+    assert kinds.count("Linear") == 1 and kinds[-1] == "Linear"  # the softmax's
+    assert kinds.count("BatchNorm2d") == kinds.count("Conv2d")
+    assert not [module for module in networks.designed_network().modules() if isinstance(module, networks.Residual)]
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_deep_networks_are_the_designed_one_with_20_convolutions_and_no_normalisation(name):
+    network = DEEP[name]()
+    designed, deep = shapes(networks.designed_network()), shapes(network)
+    width = designed[0][1]
+    assert deep == [designed[0]] + 20 * [(width, width, (5, 5))] + designed[1:]
+    for layer in convolutions(network)[1:21]:
+        assert layer.stride == (1, 1) and layer.padding == (2, 2)
+    kinds = {row["kind"] for row in describe(network)}
+    assert not any("Norm" in type(module).__name__ for module in network.modules()), kinds
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_convolutions_are_listed_and_named_in_forward_order():
+    for make_network in DEEP.values():
+        network = make_network()
+        called = []
+        for layer in convolutions(network):
+            layer.register_forward_hook(lambda layer, _inputs, _output: called.append(layer))
+        network(torch.randn(1, 3, 32, 32))
+        assert called == convolutions(network)
+        names = [name for name, _ in network.named_children()]
+        assert names[0] == "conv1" and names[-1] == "softmax" and "conv22" in names and "conv27" in names
+
+
+@pytest.mark.parametrize("added", [0, 2, 5])
+def test_the_number_of_added_layers_is_free(added):
+    designed, deep = shapes(networks.designed_network()), shapes(networks.vanishing_network(added))
+    assert len(deep) == len(designed) + added
+
+
+def test_default_initialisation_has_the_variance_that_the_explanation_uses():
+    torch.manual_seed(0)
+    for layer in convolutions(networks.vanishing_network())[1:21]:
+        fan_in = layer.weight[0].numel()
+        assert layer.weight.abs().max() <= fan_in**-0.5
+        assert layer.weight.var().item() == pytest.approx(1 / (3 * fan_in), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["dirac", "residual", "scaled"])
+def test_the_added_layers_of_a_cure_pass_activations_unchanged_at_the_start(name):
+    network = CURES[name].make_network()
+    children = dict(network.named_children())
+    activations = children["relu1"](children["conv1"](torch.randn(2, 3, 32, 32)))
+    passed = activations
+    for child, layer in list(children.items())[2:]:
+        if child == "conv22":
+            break
+        passed = layer(passed)
+    assert torch.equal(passed, activations)
+
+
+def test_scaled_weights_keep_the_variance_of_what_relu_leaves():
+    torch.manual_seed(0)
+    layer = networks.ScaledConv2d(64, 64, 5, padding=2)
+    with torch.no_grad():
+        layer.weight.mul_(7).add_(3)  # of no effect: they are standardised
+        layer.bias.zero_()
+        outputs = layer(torch.randn(4, 64, 24, 24).relu())[:, :, 4:-4, 4:-4]
+    assert outputs.var().item() == pytest.approx(1, rel=0.1)
+    assert outputs.mean().item() == pytest.approx(0, abs=0.1)
