@@ -29,6 +29,8 @@ from common.records import (
 )
 from common.training import Settings, evaluate, train
 
+INITIALISATIONS, SIGNAL_IMAGES = 5, 32  # of `measure_signals`
+
 
 def run(
     question: str,
@@ -105,18 +107,18 @@ def measure_signals(
 ) -> Path:
     """Write what is left of a signal after each convolution of new networks, unless it is written; return the table.
 
-    32 images of the training batch, without augmentation, go through 5 initialisations of each network;
-    see `common.gradients.signals` for the columns. On the CPU: not every accelerator has float64.
+    The first images of the training batch, without augmentation, go through several initialisations of
+    each network; see `common.gradients.signals` for the columns. On the CPU: not every accelerator has float64.
     """
     path = log_path(arguments.out, question, "signals")
     if arguments.retrain or not path.exists():
         cifar = data.load(arguments.data_dir, torch.device("cpu"))
-        inputs = prepare(cifar.train_images[:32], channel_statistics(cifar.train_images)).double()
+        inputs = prepare(cifar.train_images[:SIGNAL_IMAGES], channel_statistics(cifar.train_images)).double()
         rows = []
         for name, make_network in networks.items():
-            for seed in range(5):
+            for seed in range(INITIALISATIONS):
                 torch.manual_seed(seed)
-                for row in signals(make_network().double(), inputs, cifar.train_labels[:32]):
+                for row in signals(make_network().double(), inputs, cifar.train_labels[:SIGNAL_IMAGES]):
                     rows.append({"network": name, "seed": seed, **row})
         write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
     return path

@@ -12,21 +12,15 @@ less than that: they are a choice, not a finding. Muon was given more candidates
 
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import data, options
-from common.experiment import log_path
+from common import options
+from common.choice import Candidate, compare
 from common.networks import table1_network
-from common.preprocess import channel_statistics
-from common.records import merge_rows, read_csv
-from common.training import Settings, evaluate, train
+from common.training import Settings
 from part1.crop import prepare
-
-HELD_OUT = 2000
 
 # Written out, so that a change of the defaults does not change what a logged name means.
 MUON = Settings(
@@ -62,48 +56,10 @@ CANDIDATES = {
 }
 
 
-def held_out_means(log):
-    """Mean accuracy of each logged candidate over its seeds, on the held-out images."""
-    accuracies = {}
-    for row in read_csv(log):
-        accuracies.setdefault(row["candidate"], []).append(float(row["held_out_accuracy"]))
-    return {candidate: mean(values) for candidate, values in accuracies.items()}
-
-
 def main():
-    parser = options.parser(__doc__)
-    arguments = options.parse(parser)
-    log = log_path(arguments.out, "1.0", "procedure")
-    done = set() if arguments.retrain else {(row["candidate"], int(row["seed"])) for row in read_csv(log)}
-    wanted = [(name, seed) for seed in arguments.seeds for name in CANDIDATES if (name, seed) not in done]
-    if wanted:
-        cifar = data.load(arguments.data_dir, arguments.device)
-        images, held_out_images = cifar.train_images.tensor_split([-HELD_OUT])
-        labels, held_out_labels = cifar.train_labels.tensor_split([-HELD_OUT])
-        if arguments.batch_size > len(images):
-            parser.error(f"argument --batch-size: only {len(images)} images are not held out")
-        held_out_prepare = partial(prepare, statistics=channel_statistics(images))
-    for candidate, seed in wanted:
-        settings = replace(CANDIDATES[candidate], iterations=arguments.iterations, batch_size=arguments.batch_size)
-        network, columns, _ = train(
-            table1_network,
-            images,
-            labels,
-            held_out_prepare,
-            settings,
-            seed,
-            arguments.precision,
-            description=f"{candidate}, seed {seed}",
-        )
-        accuracy, _ = evaluate(network, held_out_images, held_out_labels, held_out_prepare)
-        training_accuracy = mean(columns["train_accuracy"][-100:])
-        row = {"candidate": candidate, "seed": seed, "held_out_accuracy": accuracy, "train_accuracy": training_accuracy}
-        row |= vars(settings)
-        merge_rows(log, list(row), [list(row.values())], key=2)
-        print(f"{candidate}, seed {seed}: held out {accuracy:.2%}, training {training_accuracy:.2%}", flush=True)
-    print("mean accuracy on the held-out images")
-    for candidate, accuracy in sorted(held_out_means(log).items(), key=lambda item: -item[1]):
-        print(f"{accuracy:.2%}  {candidate}")
+    arguments = options.parse(options.parser(__doc__))
+    candidates = {name: Candidate(table1_network, prepare, settings) for name, settings in CANDIDATES.items()}
+    compare("1.0", "procedure", candidates, arguments)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from common.records import write_csv
 from part2.networks import designed_network
 
 
-def prepare(images, statistics, generator=None):
+def prepare(images, statistics, generator=None, cutout=8):
     if generator is not None:  # in training only
         images = random_flip(images, generator)
     images = normalize(images, statistics)
     if generator is not None:
-        images = random_cutout(random_crop(images, generator), generator)
+        images = random_cutout(random_crop(images, generator), generator, cutout)
     return images
 
 

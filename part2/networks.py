@@ -15,16 +15,21 @@ from common.gradients import convolutions
 WIDTH = 16  # channels of the first convolution, and so of those that are added behind it
 GROUPS = (64, 256, 256)  # channels of the two convolutions of each group that follows
 ADDED = 20  # question 2.3
+GHOST = 25  # images that BatchNorm takes its statistics over
 
 
 def assemble(
-    added: Sequence[nn.Module] = (), norm: bool = False, convolution: Callable[..., nn.Conv2d] = nn.Conv2d
+    added: Sequence[nn.Module] = (),
+    norm: Callable[[int], nn.Module] | None = None,
+    convolution: Callable[..., nn.Conv2d] = nn.Conv2d,
+    width: int = WIDTH,
+    groups: Sequence[int] = GROUPS,
+    pooling: Callable[[int], nn.Module] = nn.MaxPool2d,
 ) -> nn.Sequential:
     """The plan of all networks of Part 2: a convolution, then `added`, then three groups of two convolutions.
 
-    Max pooling follows the first convolution of each group and ends the network; with `norm`, BatchNorm
-    follows every convolution, which then needs no bias. A layer's name has the number of the last
-    convolution so far.
+    Pooling follows the first convolution of each group and ends the network; `norm` follows every
+    convolution, which then needs no bias. A layer's name has the number of the last convolution so far.
     """
     network = nn.Sequential()
 
@@ -32,30 +37,42 @@ def assemble(
         network.add_module(f"{kind}{len(convolutions(network)) + len(convolutions(layer))}", layer)
 
     def append_convolution(inputs: int, outputs: int, pool: bool) -> None:
-        append("conv", convolution(inputs, outputs, kernel_size=3, padding=1, bias=not norm))
+        append("conv", convolution(inputs, outputs, kernel_size=3, padding=1, bias=norm is None))
         if pool:
-            append("pool", nn.MaxPool2d(2))  # before the other two, which then have a quarter of the work
+            append("pool", pooling(2))  # before the other two, which then have a quarter of the work
         if norm:
-            append("norm", nn.BatchNorm2d(outputs))
+            append("norm", norm(outputs))
         append("relu", nn.ReLU())
 
-    append_convolution(3, WIDTH, pool=False)
+    append_convolution(3, width, pool=False)
     for layer in added:
         append({nn.ReLU: "relu", Residual: "residual"}.get(type(layer), "conv"), layer)
-    inputs = WIDTH
-    for outputs in GROUPS:
+    inputs = width
+    for outputs in groups:
         append_convolution(inputs, outputs, pool=True)
         append_convolution(outputs, outputs, pool=False)
         inputs = outputs
-    network.add_module("pool", nn.MaxPool2d(4))
+    network.add_module("pool", pooling(4))
     network.add_module("flatten", nn.Flatten())
     network.add_module("softmax", nn.Linear(inputs, 10))
     return network
 
 
+class GhostBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm whose statistics in training are those of every `GHOST` images by themselves (Hoffer et al. 2017).
+
+    It is what BatchNorm does where several GPUs share a batch. Statistics of fewer images are noisier,
+    and that noise keeps a network from learning 10,000 images by heart. In evaluation it is BatchNorm.
+    """
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        normalize = super().forward
+        return torch.cat([normalize(part) for part in inputs.split(GHOST)]) if self.training else normalize(inputs)
+
+
 def designed_network() -> nn.Sequential:
     """Question 2.1: convolution, BatchNorm, ReLU, pooling and softmax only."""
-    return assemble(norm=True)
+    return assemble(norm=GhostBatchNorm2d)
 
 
 def vanishing_network(added: int = ADDED) -> nn.Sequential:

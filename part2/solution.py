@@ -1,6 +1,9 @@
 """Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
 
-TODO
+Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/networks.py).
+All are trained alike, and in two things unlike the rest of the assignment: half the learning rate,
+and clipping of gradients, for without BatchNorm a step changes what the network computes by more.
+`--unchanged` shows what happens without these two.
 """
 
 import sys
@@ -14,6 +17,7 @@ from torch import nn
 
 from common import experiment, options, plots
 from common.experiment import last_epoch, mean_and_deviation
+from common.training import Settings
 from part2 import networks
 from part2.accuracy import prepare
 
@@ -30,6 +34,7 @@ CURES = {
     "scaled": Cure("scaled weights in residual blocks", networks.scaled),
 }
 SOLUTION = "scaled"
+CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
 
 
 def print_table(logs):
@@ -51,10 +56,12 @@ def main():
         default=[SOLUTION],
         help=f"train these (default: {SOLUTION}, the solution); the table and the figures have all that are logged",
     )
+    parser.add_argument("--unchanged", action="store_true", help="train them with the procedure as it is")
     arguments = options.parse(parser)
     out = arguments.out
     for name in arguments.cures:
-        experiment.run("2.4", name, CURES[name].make_network, prepare, arguments, log_gradients=True)
+        label, settings = (f"{name}_unchanged", Settings()) if arguments.unchanged else (name, CAREFUL)
+        experiment.run("2.4", label, CURES[name].make_network, prepare, arguments, settings, log_gradients=True)
     makers = {"vanishing": networks.vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
     experiment.measure_signals("2.4", makers, prepare, arguments)
     names = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}

@@ -17,10 +17,19 @@ def shapes(network):
 
 def test_the_designed_network_has_only_what_question_2_1_allows():
     kinds = [row["kind"] for row in describe(networks.designed_network())]
-    assert set(kinds) == {"Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Flatten", "Linear"}
+    assert set(kinds) == {"Conv2d", "GhostBatchNorm2d", "ReLU", "MaxPool2d", "Flatten", "Linear"}
     assert kinds.count("Linear") == 1 and kinds[-1] == "Linear"  # the softmax's
-    assert kinds.count("BatchNorm2d") == kinds.count("Conv2d")
+    assert kinds.count("GhostBatchNorm2d") == kinds.count("Conv2d")
     assert not [module for module in networks.designed_network().modules() if isinstance(module, networks.Residual)]
+
+
+def test_ghost_batch_norm_is_batch_norm_of_each_part_in_training_and_of_running_statistics_in_evaluation():
+    ghost, plain = networks.GhostBatchNorm2d(3), torch.nn.BatchNorm2d(3)
+    inputs = torch.randn(2 * networks.GHOST, 3, 4, 4) + torch.arange(2 * networks.GHOST).view(-1, 1, 1, 1)
+    first, second = inputs.split(networks.GHOST)
+    assert torch.equal(ghost(inputs), torch.cat([plain(first), plain(second)]))
+    assert torch.equal(ghost.running_var, plain.running_var)
+    assert torch.equal(ghost.eval()(inputs), plain.eval()(inputs))
 
 
 @pytest.mark.parametrize("name", DEEP)

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from common import data
+from common.choice import held_out_means
 from common.experiment import final_accuracies, log_path, mean_and_deviation, paired_difference, results
 from common.networks import table1_network
 from common.options import ITERATIONS
@@ -34,7 +35,7 @@ def test_part_1_has_five_full_real_runs_and_the_readme_has_their_answer(name):
 
 def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
     log = REPORT / "logs" / "1.0_procedure.csv"
-    means = procedure.held_out_means(log)
+    means = held_out_means(log)
     assert set(means) == set(procedure.CANDIDATES)
     assert procedure.CANDIDATES[max(means, key=means.get)] == Settings()
     for row in read_csv(log):  # a name means what it meant when it was logged
@@ -44,7 +45,7 @@ def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
 
 def test_the_readme_says_what_the_logs_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    means = procedure.held_out_means(REPORT / "logs" / "1.0_procedure.csv")
+    means = held_out_means(REPORT / "logs" / "1.0_procedure.csv")
     quoted = re.findall(r"^\| (.+?) \| (\d+\.\d) % \|$", readme, re.MULTILINE)
     assert len(quoted) >= 5
     for candidate, percent in quoted:

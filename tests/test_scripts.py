@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from common import data, options
+from common import data, experiment, options
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
 from part1 import crop
 
@@ -120,6 +120,8 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     name, drawn = SCRIPTS[script]
     name += "_synthetic.csv"
     monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))  # fewer to evaluate
+    monkeypatch.setattr(experiment, "INITIALISATIONS", 2)
+    monkeypatch.setattr(experiment, "SIGNAL_IMAGES", 8)
     trial = ["--data-dir", "synthetic", "--iterations", "20", "--out", str(tmp_path)]
     out = tmp_path / "trials/20x100-synthetic"
 
