@@ -40,9 +40,10 @@ def compare(question: str, name: str, candidates: dict[str, Candidate], argument
         labels, held_out_labels = cifar.train_labels.tensor_split([-HELD_OUT])
         if arguments.batch_size > len(images):
             raise data.DataError(f"only {len(images)} images are not held out: too few for --batch-size")
+        statistics = channel_statistics(images)
     for name, seed in wanted:
         candidate = candidates[name]
-        prepare = partial(candidate.prepare, statistics=channel_statistics(images))
+        prepare = partial(candidate.prepare, statistics=statistics)
         network, columns, _ = train(
             candidate.make_network,
             images,

@@ -195,10 +195,10 @@ def magnitudes_of(log: Path) -> np.ndarray:
     return np.array([[values for name, values in columns.items() if name.startswith("G_")] for columns in seeds])
 
 
-def start_and_end(log: Path, layer: int) -> tuple[float, float]:
-    """Geometric mean of G over the first and over the last epoch (100 iterations), of the layer at index `layer`."""
-    magnitudes = magnitudes_of(log)[:, layer]
-    return float(geometric_mean(magnitudes[:, :100])), float(geometric_mean(magnitudes[:, -100:]))
+def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Geometric mean of each convolution's G over the first and over the last epoch (100 iterations), all seeds."""
+    magnitudes = magnitudes_of(log)
+    return geometric_mean(magnitudes[..., :100], axis=(0, 2)), geometric_mean(magnitudes[..., -100:], axis=(0, 2))
 
 
 def signals_of(table: Path, network: str, column: str) -> np.ndarray:
@@ -210,7 +210,7 @@ def signals_of(table: Path, network: str, column: str) -> np.ndarray:
     return np.array(list(seeds.values()))
 
 
-def geometric_mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+def geometric_mean(values: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
     """The mean for what spans orders of magnitude; 0 if any value is 0."""
     with np.errstate(divide="ignore"):
         return np.exp(np.log(values).mean(axis))

@@ -17,9 +17,11 @@ from part2 import accuracy
 def main():
     arguments = options.parse(options.parser(__doc__))
     log = accuracy.run(arguments)
+    start, end = experiment.start_and_end(log)
     for place, layer in [("first", 0), ("last", -1)]:
-        start, end = experiment.start_and_end(log, layer)
-        print(f"G of the {place} convolution: {start:.2g} in the first epoch, {end:.2g} in the last (geometric means)")
+        print(
+            f"G of the {place} convolution: {start[layer]:.2g} in the first epoch, {end[layer]:.2g} in the last (geometric means)"
+        )
     plots.gradient_curves(arguments.out, "2.2", {"": log}, "Magnitude of gradients in the designed network")
     plots.heat_map(arguments.out, "2.2", log, "Magnitude of gradients in the designed network")
 

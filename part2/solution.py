@@ -1,6 +1,6 @@
 """Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
 
-Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/networks.py).
+Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py).
 All are trained alike, and in two things unlike the rest of the assignment: half the learning rate,
 and clipping of gradients, for without BatchNorm a step changes what the network computes by more.
 `--unchanged` shows what happens without these two.
@@ -18,8 +18,9 @@ from torch import nn
 from common import experiment, options, plots
 from common.experiment import last_epoch, mean_and_deviation
 from common.training import Settings
-from part2 import networks
+from part2 import cures
 from part2.accuracy import prepare
+from part2.networks import vanishing_network
 
 
 class Cure(NamedTuple):
@@ -28,10 +29,10 @@ class Cure(NamedTuple):
 
 
 CURES = {
-    "he": Cure("He initialisation", networks.he_initialized),
-    "dirac": Cure("identity initialisation", networks.identity_initialized),
-    "residual": Cure("residual blocks, zero at the start", networks.residual),
-    "scaled": Cure("scaled weights in residual blocks", networks.scaled),
+    "he": Cure("He initialisation", cures.he_initialized),
+    "dirac": Cure("identity initialisation", cures.identity_initialized),
+    "residual": Cure("residual blocks, zero at the start", cures.residual),
+    "scaled": Cure("scaled weights in residual blocks", cures.scaled),
 }
 SOLUTION = "scaled"
 CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
@@ -41,7 +42,7 @@ def print_table(logs):
     """One line an experiment: G of the first convolution in the first and the last epoch, accuracies, seconds."""
     print(f"{'':36}{'G first, start':>16}{'end':>10}{'training':>10}{'seconds':>9}  test accuracy")
     for change, log in logs.items():
-        start, end = experiment.start_and_end(log, 0)
+        start, end = (epoch[0] for epoch in experiment.start_and_end(log))
         training, seconds = last_epoch(log, "train_accuracy"), experiment.mean_seconds(log)
         test = mean_and_deviation(experiment.final_accuracies(log))
         print(f"{change:36}{start:16.1e}{end:10.1e}{training:10.1%}{seconds:9.0f}  {test}")
@@ -62,7 +63,7 @@ def main():
     for name in arguments.cures:
         label, settings = (f"{name}_unchanged", Settings()) if arguments.unchanged else (name, CAREFUL)
         experiment.run("2.4", label, CURES[name].make_network, prepare, arguments, settings, log_gradients=True)
-    makers = {"vanishing": networks.vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
+    makers = {"vanishing": vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
     experiment.measure_signals("2.4", makers, prepare, arguments)
     names = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
     names |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}

@@ -25,9 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import experiment, options, plots
 from common.experiment import geometric_mean, last_epoch, signals_of, start_and_end
+from common.gradients import DEFAULT_FACTOR
 from common.training import PLAIN_SGD, Settings
 from part2.accuracy import prepare
-from part2.networks import ADDED, he_initialized, vanishing_network
+from part2.cures import he_initialized
+from part2.networks import ADDED, vanishing_network
 
 MOST = 100  # added layers that `--depth` takes
 
@@ -40,15 +42,15 @@ def explain(log, signals):
     """What training came to, what becomes of the gradients, and what becomes of the images."""
     accuracy, loss = last_epoch(log, "train_accuracy"), last_epoch(log, "loss")
     print(f"training: accuracy {accuracy:.1%}, loss {loss:.4f} in the last epoch; guessing: 10 %, {math.log(10):.4f}")
-    (first, _), (last, _) = start_and_end(log, 0), start_and_end(log, -1)
+    start, _ = start_and_end(log)
     gradient, square, variance = (
         geometric_mean(signals_of(signals, "vanishing", column), axis=0)
         for column in ("gradient", "mean_square", "image_variance")
     )
     factor = (gradient[0] / gradient[ADDED]) ** (1 / ADDED)
     print(
-        f"gradients: G is {first:.1e} in the first convolution, {last:.1e} in the last; "
-        f"an added layer leaves {factor:.3f} of the scale (theory: {(1 / 6) ** 0.5:.3f})"
+        f"gradients: G is {start[0]:.1e} in the first convolution, {start[-1]:.1e} in the last; "
+        f"an added layer leaves {factor:.3f} of the scale (theory: {DEFAULT_FACTOR**0.5:.3f})"
     )
     print(
         f"images: of the mean square, {variance[0] / square[0]:.2g} differs between images after the first "
@@ -80,14 +82,14 @@ def main():
         )
     out = arguments.out
     logs = {added: experiment.log_path(out, "2.3", name_of(added)) for added in range(MOST + 1)}
-    logs = {added: log for added, log in logs.items() if experiment.finished(log)}
+    logs = {added: log for added, log in logs.items() if log.exists() and experiment.finished(log)}
     plots.depths(out, logs, "Where learning dies")
-    sgd = experiment.log_path(out, "2.3", name_of(ADDED, sgd=True))
     if ADDED not in logs:
         return
     networks = {"vanishing": vanishing_network, "he": he_initialized}
     signals = experiment.measure_signals("2.3", networks, prepare, arguments)
     plots.accuracy_curves(out, "2.3", "vanishing", "20 more convolutions, no BatchNorm")
+    sgd = experiment.log_path(out, "2.3", name_of(ADDED, sgd=True))
     gradients = {", Muon": logs[ADDED]} | ({", plain SGD": sgd} if experiment.finished(sgd) else {})
     plots.gradient_curves(out, "2.3", gradients, "Magnitude of gradients with 20 more convolutions, no BatchNorm")
     plots.heat_map(out, "2.3", logs[ADDED], "Magnitude of gradients with 20 more convolutions, no BatchNorm")

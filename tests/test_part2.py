@@ -5,7 +5,7 @@ import torch
 
 from common.gradients import convolutions
 from common.networks import describe
-from part2 import networks
+from part2 import cures, networks
 from part2.solution import CURES
 
 DEEP = {"vanishing": networks.vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
@@ -20,7 +20,7 @@ def test_the_designed_network_has_only_what_question_2_1_allows():
     assert set(kinds) == {"Conv2d", "GhostBatchNorm2d", "ReLU", "MaxPool2d", "Flatten", "Linear"}
     assert kinds.count("Linear") == 1 and kinds[-1] == "Linear"  # the softmax's
     assert kinds.count("GhostBatchNorm2d") == kinds.count("Conv2d")
-    assert not [module for module in networks.designed_network().modules() if isinstance(module, networks.Residual)]
+    assert not [module for module in networks.designed_network().modules() if isinstance(module, cures.Residual)]
 
 
 def test_ghost_batch_norm_is_batch_norm_of_each_part_in_training_and_of_running_statistics_in_evaluation():
@@ -86,7 +86,7 @@ def test_the_added_layers_of_a_cure_pass_activations_unchanged_at_the_start(name
 
 def test_scaled_weights_keep_the_variance_of_what_relu_leaves():
     torch.manual_seed(0)
-    layer = networks.ScaledConv2d(64, 64, 5, padding=2)
+    layer = cures.ScaledConv2d(64, 64, 5, padding=2)
     with torch.no_grad():
         layer.weight.mul_(7).add_(3)  # of no effect: they are standardised
         layer.bias.zero_()
