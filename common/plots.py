@@ -73,12 +73,17 @@ def save(figure: plt.Figure, out: Path, name: str) -> None:
 
 
 def running_mean(values: np.ndarray, window: int = 100) -> np.ndarray:
-    """Mean over the `window` values around each (an epoch, in the assignment's budget); fewer at the ends."""
-    sums = np.concatenate([[0], np.cumsum(values)])
+    """Mean over the `window` values around each (an epoch, in the assignment's budget); fewer at the ends.
+
+    Values that are not a number are left out; where there is no other, the mean is none either.
+    """
+    known = np.isfinite(values)
+    sums, counts = (np.concatenate([[0], np.cumsum(each)]) for each in (np.where(known, values, 0), known))
     index = np.arange(len(values))
     half = np.minimum(index, window // 2)  # at the steep start as many before as after
     first, last = index - half, np.minimum(index + half + 1, len(values))
-    return (sums[last] - sums[first]) / (last - first)
+    with np.errstate(invalid="ignore"):
+        return (sums[last] - sums[first]) / (counts[last] - counts[first])
 
 
 def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
@@ -161,7 +166,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str)
         iterations = np.arange(1, magnitudes.shape[-1] + 1)
         for layer, place, linestyle in [(-1, f"last ({magnitudes.shape[1]}th)", "--"), (0, "first", "-")]:
             axes.plot(iterations, magnitudes[:, layer].T, color=color, alpha=0.15, linewidth=0.4)
-            mean = np.exp(running_mean(np.log(magnitudes[:, layer]).mean(0)))
+            mean = np.exp(np.mean([running_mean(np.log(values)) for values in magnitudes[:, layer]], axis=0))
             axes.plot(iterations, mean, color=color, linestyle=linestyle, label=f"{place} convolution{label}")
     axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)
     axes.margins(x=0.01)
@@ -194,11 +199,11 @@ def heat_map(out: Path, question: str, log: Path, title: str, bins: int = 200) -
     save(figure, out, f"{question}_heatmap")
 
 
-def signals(out: Path, question: str, labels: dict[str, str], theory: str | None = None) -> None:
+def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str, int] | None = None) -> None:
     """What is left of a gradient, and of the difference between images, after each convolution of new networks.
 
     Lines are geometric means over the initialisations, bands reach from the lowest to the highest.
-    `theory` is the network for which to draw what theory says of its added layers.
+    `theory` is a network and its number of added layers, for which to draw what theory says of these.
     """
     table = log_path(out, question, "signals")
     figure, (backward, forward) = plt.subplots(1, 2, figsize=(7.2, 3.9))
@@ -209,13 +214,14 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: str | None
             axes.plot(depth, geometric_mean(values, axis=0), **STYLES[name], marker=".", markersize=4, label=label)
             axes.fill_between(depth, values.min(0), values.max(0), color=STYLES[name]["color"], alpha=0.2, linewidth=0)
     if theory:
-        depth = np.arange(21)  # the first convolution and 20 added ones
+        network, added = theory
+        depth = np.arange(added + 1)  # from the first convolution on
         gradient, variance, square = (
-            geometric_mean(signals_of(table, theory, column), axis=0)
+            geometric_mean(signals_of(table, network, column), axis=0)
             for column in ("gradient", "image_variance", "mean_square")
         )
         expected = {"color": "black", "linestyle": ":", "label": "theory: 1/6 of the mean square a layer"}
-        backward.plot(depth + 1, gradient[20] * DEFAULT_FACTOR ** ((20 - depth) / 2), **expected)
+        backward.plot(depth + 1, gradient[added] * DEFAULT_FACTOR ** ((added - depth) / 2), **expected)
         forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
         forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square, all in all")
     for axes in (backward, forward):

@@ -40,12 +40,12 @@ CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
 
 def print_table(logs):
     """One line an experiment: G of the first convolution in the first and the last epoch, accuracies, seconds."""
-    print(f"{'':36}{'G first, start':>16}{'end':>10}{'training':>10}{'seconds':>9}  test accuracy")
-    for change, log in logs.items():
+    print(f"{'':46}{'G first, start':>16}{'end':>10}{'training':>10}{'seconds':>9}  test accuracy")
+    for label, log in logs.items():
         start, end = (epoch[0] for epoch in experiment.start_and_end(log))
         training, seconds = last_epoch(log, "train_accuracy"), experiment.mean_seconds(log)
         test = mean_and_deviation(experiment.final_accuracies(log))
-        print(f"{change:36}{start:16.1e}{end:10.1e}{training:10.1%}{seconds:9.0f}  {test}")
+        print(f"{label:46}{start:16.1e}{end:10.1e}{training:10.1%}{seconds:9.0f}  {test}")
 
 
 def main():
@@ -65,11 +65,13 @@ def main():
         experiment.run("2.4", label, CURES[name].make_network, prepare, arguments, settings, log_gradients=True)
     makers = {"vanishing": vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
     experiment.measure_signals("2.4", makers, prepare, arguments)
-    names = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
-    names |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
-    plots.comparison(out, "2.4_cures", names, lowest=0)
-    plots.signals(out, "2.4", {name: names[name][1] for name in makers})
-    logs = {label: experiment.log_path(out, question, name) for name, (question, label, _) in names.items()}
+
+    experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
+    experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
+    plots.comparison(out, "2.4_cures", experiments, lowest=0)
+    plots.signals(out, "2.4", {name: experiments[name][1] for name in makers})
+    experiments |= {f"{name}_unchanged": ("2.4", f"{cure.change}, unchanged", "") for name, cure in CURES.items()}
+    logs = {label: experiment.log_path(out, question, name) for name, (question, label, _) in experiments.items()}
     print_table({label: log for label, log in logs.items() if experiment.finished(log)})
 
 

@@ -38,6 +38,33 @@ def name_of(added, sgd=False):
     return ("sgd_" if sgd else "") + ("vanishing" if added == ADDED else f"depth{added}")
 
 
+def train(arguments):
+    for added in arguments.depth:
+        experiment.run(
+            "2.3",
+            name_of(added, arguments.sgd),
+            partial(vanishing_network, added),
+            prepare,
+            arguments,
+            PLAIN_SGD if arguments.sgd else Settings(),
+            log_gradients=True,
+        )
+
+
+def draw(out, logs):
+    """The figures of what has been trained; `logs` by number of added layers."""
+    plots.depths(out, logs, "Where learning dies")
+    if ADDED in logs:
+        title = "20 more convolutions, no BatchNorm"
+        plots.accuracy_curves(out, "2.3", "vanishing", title)
+        sgd = experiment.log_path(out, "2.3", name_of(ADDED, sgd=True))
+        gradients = {", Muon": logs[ADDED]} | ({", plain SGD": sgd} if experiment.finished(sgd) else {})
+        plots.gradient_curves(out, "2.3", gradients, f"Magnitude of gradients: {title}")
+        plots.heat_map(out, "2.3", logs[ADDED], f"Magnitude of gradients: {title}")
+        labels = {"vanishing": "PyTorch's default", "he": "He initialisation"}
+        plots.signals(out, "2.3", labels, theory=("vanishing", ADDED))
+
+
 def explain(log, signals):
     """What training came to, what becomes of the gradients, and what becomes of the images."""
     accuracy, loss = last_epoch(log, "train_accuracy"), last_epoch(log, "loss")
@@ -70,31 +97,14 @@ def main():
     )
     parser.add_argument("--sgd", action="store_true", help="train with plain SGD instead of the procedure's Muon")
     arguments = options.parse(parser)
-    for added in arguments.depth:
-        experiment.run(
-            "2.3",
-            name_of(added, arguments.sgd),
-            partial(vanishing_network, added),
-            prepare,
-            arguments,
-            PLAIN_SGD if arguments.sgd else Settings(),
-            log_gradients=True,
-        )
-    out = arguments.out
-    logs = {added: experiment.log_path(out, "2.3", name_of(added)) for added in range(MOST + 1)}
-    logs = {added: log for added, log in logs.items() if log.exists() and experiment.finished(log)}
-    plots.depths(out, logs, "Where learning dies")
-    if ADDED not in logs:
-        return
+    train(arguments)
     networks = {"vanishing": vanishing_network, "he": he_initialized}
     signals = experiment.measure_signals("2.3", networks, prepare, arguments)
-    plots.accuracy_curves(out, "2.3", "vanishing", "20 more convolutions, no BatchNorm")
-    sgd = experiment.log_path(out, "2.3", name_of(ADDED, sgd=True))
-    gradients = {", Muon": logs[ADDED]} | ({", plain SGD": sgd} if experiment.finished(sgd) else {})
-    plots.gradient_curves(out, "2.3", gradients, "Magnitude of gradients with 20 more convolutions, no BatchNorm")
-    plots.heat_map(out, "2.3", logs[ADDED], "Magnitude of gradients with 20 more convolutions, no BatchNorm")
-    plots.signals(out, "2.3", {"vanishing": "PyTorch's default", "he": "He initialisation"}, theory="vanishing")
-    explain(logs[ADDED], signals)
+    logs = {added: experiment.log_path(arguments.out, "2.3", name_of(added)) for added in range(MOST + 1)}
+    logs = {added: log for added, log in logs.items() if experiment.finished(log)}
+    draw(arguments.out, logs)
+    if ADDED in logs:
+        explain(logs[ADDED], signals)
 
 
 if __name__ == "__main__":

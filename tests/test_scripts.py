@@ -122,8 +122,8 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))  # fewer to evaluate
     monkeypatch.setattr(experiment, "INITIALISATIONS", 2)
     monkeypatch.setattr(experiment, "SIGNAL_IMAGES", 8)
-    trial = ["--data-dir", "synthetic", "--iterations", "20", "--out", str(tmp_path)]
-    out = tmp_path / "trials/20x100-synthetic"
+    trial = ["--data-dir", "synthetic", "--iterations", "20", "--batch-size", "20", "--out", str(tmp_path)]
+    out = tmp_path / "trials/20x20-synthetic"
 
     def run(*flags):
         monkeypatch.setattr("sys.argv", ["script.py", *trial, *flags])
