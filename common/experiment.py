@@ -25,7 +25,7 @@ from common.records import (
     read_log,
     read_results,
     save_checkpoint,
-    write_csv,
+    write_rows,
 )
 from common.training import Settings, evaluate, train
 
@@ -120,7 +120,7 @@ def measure_signals(
                 torch.manual_seed(seed)
                 for row in signals(make_network().double(), inputs, cifar.train_labels[:SIGNAL_IMAGES]):
                     rows.append({"network": name, "seed": seed, **row})
-        write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+        write_rows(path, rows)
     return path
 
 

@@ -1,6 +1,8 @@
 """Table 1's network, and reading any network's layers off into a table."""
 
+import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -37,6 +39,18 @@ def table1_network() -> nn.Sequential:
     return nn.Sequential(layers)
 
 
+@contextlib.contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, in which an image's logits depend on no other image; then as it was before."""
+    modes = [(layer, layer.training) for layer in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
 def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> list[dict[str, str | int]]:
     """What the built network is: a row for each layer in forward order, for a report's table.
 
@@ -65,11 +79,9 @@ def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> 
         )
 
     hooks = [layer.register_forward_hook(note) for layer in names]
-    was_training = network.training
     parameter = next(network.parameters())
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
-    network.train(was_training)
+    with torch.no_grad(), evaluation_mode(network):
+        network(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
     for hook in hooks:
         hook.remove()
     return rows

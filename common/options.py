@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -31,6 +31,19 @@ def whole_number(smallest: int, largest: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if not smallest <= value <= largest:
             raise argparse.ArgumentTypeError(f"{value} is not in {smallest} … {largest}")
+        return value
+
+    return parse
+
+
+def number(smallest: float, largest: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not smallest <= value <= largest:  # NaN neither
+            raise argparse.ArgumentTypeError(f"{text} is not in {smallest:g} … {largest:g}")
         return value
 
     return parse
@@ -98,14 +111,16 @@ def parser(description: str) -> Parser:
         metavar="DIR",
         help="folder for logs/, figures/, weights/ and checkpoints/ (default: report)",
     )
-    add("--retrain", action="store_true", help="train the seeds again although the log has them")
+    add("--retrain", action="store_true", help="do again what the log has already")
     return parser
 
 
-def parse(parser: Parser) -> argparse.Namespace:
+def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     """Parse, settle `precision`, and move `out` to a folder of its own for a run that is not the report's.
 
-    That is one off the assignment's budget, on generated images, or in a precision chosen by hand.
+    That is one off the assignment's budget, on generated images, in a precision chosen by hand, or with
+    another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
+    that it would be without these last: a script that only uses trained networks finds them there.
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
@@ -121,8 +136,13 @@ def parse(parser: Parser) -> argparse.Namespace:
         changes.append(arguments.precision)
     if arguments.data_dir == "synthetic":
         changes.append("synthetic")
-    if changes:
-        arguments.out = arguments.out / TRIALS / "-".join(changes)
+    folder = arguments.out / TRIALS
+    arguments.trained = folder / "-".join(changes) if changes else arguments.out
+    for name in constants:
+        value = getattr(arguments, name)
+        if value != parser.get_default(name):
+            changes.append(f"{name}{value}")
+    arguments.out = folder / "-".join(changes) if changes else arguments.out
     for name in ("logs", "figures", "checkpoints", "weights"):  # better refused now than after the training
         try:
             (arguments.out / name).mkdir(parents=True, exist_ok=True)
@@ -135,7 +155,7 @@ def parse(parser: Parser) -> argparse.Namespace:
 def departures(out: Path) -> list[str]:
     """In what the runs under `out` depart from the report's, by the name that `parse` gave their folder."""
     words = out.name.split("-") if out.parent.name == TRIALS else []
-    return words if all(re.fullmatch(r"\d+x\d+|fp32|bf16|synthetic", word) for word in words) else []
+    return words if all(re.fullmatch(r"\d+x\d+|synthetic|[a-z_]+[\d.]+", word) for word in words) else []
 
 
 def run_script(main: Callable[[], None]) -> None:

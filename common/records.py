@@ -73,6 +73,11 @@ def write_csv(path: Path, columns: list[str], rows: list[list]) -> None:
         writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
 
 
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Write a table of rows that all have the same columns."""
+    write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table as text by column; none if there is no such file."""
     if not path.exists():

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from common.gradients import convolutions, magnitudes
+from common.networks import evaluation_mode
 from common.records import fingerprint, load_checkpoint, save_checkpoint
 
 torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
@@ -218,12 +219,10 @@ def evaluate(
     network: nn.Module, images: torch.Tensor, labels: torch.Tensor, prepare: Callable[..., torch.Tensor]
 ) -> tuple[float, float]:
     """Accuracy (a fraction) and mean cross-entropy of `network` in evaluation mode, in fp32, one view an image."""
-    was_training = network.training
-    network.eval()
-    logits = torch.cat(
-        [network(prepare(batch).contiguous(memory_format=torch.channels_last)) for batch in images.split(500)]
-    )
-    network.train(was_training)
+    with evaluation_mode(network):
+        logits = torch.cat(
+            [network(prepare(batch).contiguous(memory_format=torch.channels_last)) for batch in images.split(500)]
+        )
     return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()
 
 

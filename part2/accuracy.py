@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import experiment, options, plots
 from common.networks import describe
 from common.preprocess import normalize, random_crop, random_cutout, random_flip
-from common.records import write_csv
+from common.records import write_rows
 from part2.networks import designed_network
 
 
@@ -35,9 +35,8 @@ def main():
     arguments = options.parse(options.parser(__doc__))
     run(arguments)
     layers = describe(designed_network())
-    columns, table = list(layers[0]), [list(layer.values()) for layer in layers]
-    write_csv(experiment.log_path(arguments.out, "2.1", "architecture"), columns, table)
-    for row in [columns, *table]:
+    write_rows(experiment.log_path(arguments.out, "2.1", "architecture"), layers)
+    for row in [layers[0].keys(), *(layer.values() for layer in layers)]:
         print("".join(f"{cell:<12}" for cell in row))
     plots.accuracy_curves(arguments.out, "2.1", "accuracy", "The designed network")
 

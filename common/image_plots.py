@@ -1,0 +1,166 @@
+"""The figures of Part 3: images, what was done to them, and what networks make of them."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from common.data import CLASSES
+from common.plots import save
+from common.records import read_csv
+
+AMPLIFIED = 8  # the factor by which perturbations are shown
+
+
+def pair_names(row: dict[str, str | int]) -> tuple[str, str]:
+    """The files of an original and its adversarial image: test index and category, and what it is taken for."""
+    index, true, wrong = int(row["index"]), *(CLASSES[int(row[name])] for name in ("category", "category_after"))
+    return f"{index:04d}_{true}.png", f"{index:04d}_{true}_as_{wrong}.png"
+
+
+def read_pairs(out: Path, table: Path) -> list[tuple[dict[str, str], np.ndarray, np.ndarray]]:
+    """Rows of the table with original and adversarial image, `(32, 32, 3)` in 0..1."""
+    folder = out / "figures" / "adversarial"
+    return [(row, *(plt.imread(folder / name) for name in pair_names(row))) for row in read_csv(table)]
+
+
+def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
+    axes.imshow(image, interpolation="nearest")
+    axes.set_title(title, fontsize=6.5, pad=2)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 20) -> None:
+    """Each original beside its adversarial image, with what the network takes it for, and how surely."""
+    shown = read_pairs(out, table)[:number]
+    figure, grid = plt.subplots(len(shown) // 4, 8, figsize=(7.2, 1.12 * (len(shown) // 4)), squeeze=False)
+    for (row, *images), cells in zip(shown, grid.reshape(-1, 2)):
+        for when, image, axes in zip(("before", "after"), images, cells):
+            category, confidence = CLASSES[int(row[f"category_{when}"])], float(row[f"confidence_{when}"])
+            show(axes, image, f"{category}\n{100 * confidence:.1f} %")
+    save(figure, out, name)
+
+
+def perturbations(out: Path, table: Path) -> None:
+    """What was added to each image, amplified around grey."""
+    figure, grid = plt.subplots(4, 5, figsize=(6.4, 5.6))
+    for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
+        true, wrong = (CLASSES[int(row[name])] for name in ("category", "category_after"))
+        difference = 0.5 + AMPLIFIED * (adversarial - original)
+        show(axes, difference.clip(0, 1), f"{true} → {wrong}\n$L_\\infty$ = {float(row['linf']):.0f} levels")
+    figure.suptitle(f"adversarial less original, × {AMPLIFIED} around grey", fontsize=9)
+    save(figure, out, "3.1_perturbations")
+
+
+def attack_distributions(out: Path, table: Path) -> None:
+    """Iterations and largest change of a pixel, over all test images that were classified correctly."""
+    rows = [row for row in read_csv(table) if row["category_before"] == row["category"]]
+    figure, grid = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True)
+    for axes, column, label in zip(
+        grid, ("iterations", "linf"), ("iterations", r"$L_\infty$ distance (intensity levels)")
+    ):
+        values = np.array([float(row[column]) for row in rows])
+        bins = np.arange(np.floor(values.min()), np.percentile(values, 99.5) + 2) - 0.5
+        axes.hist(values.clip(max=bins[-2]), bins, color="#0072B2")
+        axes.axvline(
+            np.median(values),
+            color="#D55E00",
+            linestyle="--",
+            label=f"median {np.median(values):.0f}, maximum {values.max():.0f}",
+        )
+        axes.set(xlabel=label)
+        axes.legend()
+    grid[0].set(ylabel="test images")
+    save(figure, out, "3.1_distributions")
+
+
+def category_matrix(out: Path, table: Path) -> None:
+    """Which category each category is taken for, in percent of its test images that were classified correctly."""
+    rows = [row for row in read_csv(table) if row["category_before"] == row["category"]]
+    counts = np.zeros((10, 10))
+    for row in rows:
+        counts[int(row["category"]), int(row["category_after"])] += 1
+    figure, axes = plt.subplots(figsize=(5.2, 4.6))
+    heat_table(axes, 100 * counts / counts.sum(1, keepdims=True).clip(min=1), CLASSES, CLASSES)
+    axes.set(xlabel="category of the adversarial image, for the network", ylabel="true category")
+    save(figure, out, "3.1_categories")
+
+
+def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: list[str]) -> None:
+    """A matrix of percentages as colours and numbers."""
+    axes.imshow(percent, cmap="Blues", vmin=0)
+    axes.grid(False)
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    for (row, column), value in np.ndenumerate(percent):
+        color = "white" if value > percent.max() / 2 else "black"
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=8)
+
+
+def step_sizes(out: Path, table: Path) -> None:
+    """Success, iterations and distances against the size of a step ε."""
+    rows = read_csv(table)
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(7.2, 2.6))
+    success.plot(columns["epsilon"], 100 * columns["succeeded"], "o-", color="#0072B2", label="as computed")
+    success.plot(
+        columns["epsilon"], 100 * columns["succeeded_rounded"], "^--", color="#D55E00", label="rounded to 8 bits"
+    )
+    success.set(ylabel=f"wrong at ≥ 99 % (% of {rows[0]['images']})")
+    iterations.plot(columns["epsilon"], columns["iterations_mean"], "o-", color="#0072B2", label="mean")
+    iterations.plot(columns["epsilon"], columns["iterations_max"], "^--", color="#D55E00", label="maximum")
+    iterations.set(yscale="log", ylabel="iterations")
+    distance.plot(columns["epsilon"], columns["linf_median"], "o-", color="#0072B2", label=r"$L_\infty$")
+    distance.plot(columns["epsilon"], columns["l2_median"], "^--", color="#D55E00", label=r"$L_2$")
+    distance.set(yscale="log", ylabel="median distance (levels)")
+    for axes in (success, iterations, distance):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(columns["epsilon"], [f"{epsilon:g}" for epsilon in columns["epsilon"]])
+        axes.set(xlabel=r"step $\epsilon$ (levels)")
+        axes.legend()
+    save(figure, out, "3.1_epsilon")
+
+
+def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
+    """Accuracy of the second network on originals, random signs and adversarial images, and against the step ε."""
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True, width_ratios=(2, 3))
+    styles = {
+        "original": {"color": "#000000", "marker": "s", "linestyle": ":"},
+        "random signs": {"color": "#009E73", "marker": "^", "linestyle": "--"},
+        "adversarial": {"color": "#D55E00", "marker": "o", "linestyle": "-"},
+    }
+    rows = read_csv(table)
+    numbers = list(dict.fromkeys(row["number"] for row in rows))
+    for row in rows:
+        accuracy, low, high = (100 * float(row[name]) for name in ("accuracy", "low", "high"))
+        place = numbers.index(row["number"]) + 0.2 * (list(styles).index(row["inputs"]) - 1)
+        style = styles[row["inputs"]]
+        reach = [[accuracy - low], [high - accuracy]]
+        groups.errorbar(place, accuracy, reach, color=style["color"], marker=style["marker"], capsize=3)
+        groups.annotate(f"{accuracy:.0f}", (place, accuracy), (4, 4), textcoords="offset points", fontsize=8)
+    groups.set(
+        xticks=range(len(numbers)), xticklabels=[f"{number} images" for number in numbers],
+        xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 100), ylabel="accuracy (%), with 95 % interval",
+    )  # fmt: skip
+    rows = read_csv(epsilon_table)
+    for inputs, style in styles.items():
+        points = [(float(row["epsilon"]), 100 * float(row["accuracy"])) for row in rows if row["inputs"] == inputs]
+        steps.plot(*zip(*points), **style, label=inputs)
+    steps.set_xscale("log", base=2)
+    ticks = sorted({float(row["epsilon"]) for row in rows})
+    steps.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    steps.set(xlabel=r"step $\epsilon$ of the attack (levels)")
+    steps.legend()
+    save(figure, out, "3.2_transfer")
+
+
+def source_and_victim(out: Path, table: Path) -> None:
+    """Accuracy of each network on the images that were made to fool each."""
+    rows = read_csv(table)
+    sources, victims = (list(dict.fromkeys(row[name] for row in rows)) for name in ("source", "victim"))
+    accuracy = np.array([100 * float(row["accuracy"]) for row in rows]).reshape(len(sources), len(victims))
+    figure, axes = plt.subplots(figsize=(3.6, 3.2))
+    heat_table(axes, accuracy, victims, sources)
+    axes.set(xlabel="network that is shown the images", ylabel="network attacked", title="accuracy (%)")
+    save(figure, out, "3.2_matrix")

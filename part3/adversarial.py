@@ -1,0 +1,164 @@
+"""Question 3.1: how little must an image change until 1.4's network is 99 % sure of a wrong category?
+
+Attacks all test images (part3/attack.py); shows, of each category, the first two that the network
+classifies correctly; and repeats it on the first 1,000 images with steps of other sizes. With a step ε of
+a whole intensity level, an adversarial image is an 8-bit image and survives being saved. With half a level
+it is none: what rounding to 8 bits leaves of the success is stated beside it.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from torchvision.io import write_png
+
+from common import data, image_plots, options
+from common.experiment import log_path
+from common.records import read_csv, replacing, write_rows
+from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, attack, predict
+from part3.networks import trained_network
+
+EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+SWEPT = 1000  # test images that are attacked with each of these
+SHOWN = 2  # images of each category
+
+
+def measure(images, labels, before, attacked):
+    """One row an image: what it was taken for, what it is taken for now, and how far it moved, in levels."""
+    difference = (attacked.images - images).flatten(1)
+    columns = {
+        "index": torch.arange(len(images)),
+        "category": labels,
+        "category_before": before[0],
+        "confidence_before": before[1],
+        "category_after": attacked.categories,
+        "confidence_after": attacked.confidences,
+        "iterations": attacked.iterations,
+        "succeeded": attacked.succeeded.int(),
+        "linf": difference.abs().amax(1),
+        "l2": difference.norm(dim=1),
+        "psnr_db": 10 * (255**2 / difference.square().mean(1)).log10(),
+    }
+    return [dict(zip(columns, row)) for row in zip(*(column.tolist() for column in columns.values()))]
+
+
+def first_of_each_category(rows):
+    """The rows of the first images of each category that are classified correctly: no choosing by looks."""
+    correct = [row for row in rows if row["category_before"] == row["category"]]
+    return [row for category in range(10) for row in [row for row in correct if row["category"] == category][:SHOWN]]
+
+
+def save_images(folder, rows, images, attacked):
+    """Each original and adversarial image as PNG, which loses nothing; the name tells the categories."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.png"):
+        stale.unlink()
+    for row in rows:
+        for name, pixels in zip(image_plots.pair_names(row), (images, attacked.images)):
+            with replacing(folder / name) as temporary:
+                write_png(pixels[row["index"]].round().to("cpu", torch.uint8), str(temporary))
+
+
+def sweep(network, images, labels, max_iterations):
+    """One row a step size: success before and after rounding, iterations, and distances in levels."""
+    for epsilon in EPSILONS:
+        attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, f"epsilon {epsilon:g}")
+        categories, confidences = predict(network, attacked.images.round())
+        difference = (attacked.images - images).flatten(1)
+        yield {
+            "epsilon": epsilon,
+            "images": len(images),
+            "succeeded": attacked.succeeded.double().mean().item(),
+            "succeeded_rounded": ((categories != labels) & (confidences >= CONFIDENCE)).double().mean().item(),
+            "iterations_mean": attacked.iterations.double().mean().item(),
+            "iterations_max": attacked.iterations.max().item(),
+            "linf_median": difference.abs().amax(1).median().item(),
+            "l2_median": difference.norm(dim=1).median().item(),
+        }
+
+
+def run(arguments, again=False):
+    """Attack all test images, unless that is done, write images and tables, and return the tables' paths by name."""
+    tables = {name: log_path(arguments.out, "3.1", name) for name in ("adversarial", "attacks", "epsilon", "speed")}
+    if tables["adversarial"].exists() and not again:
+        print(f"{tables['adversarial']} is there already: --retrain or another --out attacks again")
+        return tables
+    cifar = data.load(arguments.data_dir, arguments.device)
+    images, labels = cifar.test_images, cifar.test_labels
+    network = trained_network("1.4", arguments, cifar)
+    before = predict(network, images)
+    began = time.perf_counter()
+    attacked = attack(network, images, labels, arguments.epsilon, CONFIDENCE, arguments.max_iterations, "test images")
+    seconds = time.perf_counter() - began
+    rows = measure(images, labels, before, attacked)
+    passes = attacked.iterations + 1  # of an image through the network
+    speed = {
+        "images": len(images),
+        "seconds": seconds,
+        "images_per_second": len(images) / seconds,
+        "passes": passes.sum().item(),
+        "passes_if_none_left": len(images) * passes.max().item(),
+    }
+    correct = (before[0] == labels).nonzero().flatten()
+    swept = correct[correct < SWEPT]
+    write_rows(tables["speed"], [speed])
+    write_rows(tables["epsilon"], list(sweep(network, images[swept], labels[swept], arguments.max_iterations)))
+    write_rows(tables["attacks"], rows)
+    shown = first_of_each_category(rows)
+    save_images(arguments.out / "figures" / "adversarial", shown, images, attacked)
+    write_rows(tables["adversarial"], shown)  # last: it says that all is there
+    return tables
+
+
+def answer(tables):
+    """How many images were driven to 99 %, how far they had to move, and how long that took."""
+    rows, (speed,) = read_csv(tables["attacks"]), read_csv(tables["speed"])
+    succeeded = sum(int(row["succeeded"]) for row in rows)
+    print(f"wrong with a confidence of {CONFIDENCE:.0%}: {succeeded} of {len(rows)} test images")
+    if succeeded < len(rows):
+        print(f"not within the limit of iterations: {len(rows) - succeeded}; their rows have succeeded = 0")
+    moved = [row for row in rows if row["category_before"] == row["category"]]
+    if moved:
+        iterations, linf, psnr = (
+            np.array([float(row[name]) for row in moved]) for name in ("iterations", "linf", "psnr_db")
+        )
+        print(
+            f"those of them classified correctly before, {len(moved)}: {iterations.mean():.1f} iterations (at most "
+            f"{iterations.max():.0f}); medians: largest change {np.median(linf):.0f} levels, PSNR {np.median(psnr):.1f} dB"
+        )
+    saved = 1 - int(speed["passes"]) / int(speed["passes_if_none_left"])
+    print(f"{float(speed['images_per_second']):.0f} images/s; leaving early saves {saved:.0%} of all passes")
+
+
+def parse(description):
+    """The shared flags, and the attack's: other values than its defaults have a folder of their own."""
+    parser = options.parser(description)
+    add = parser.add_argument
+    add("--epsilon", type=options.number(0.1, 255), default=EPSILON, help="a step, in intensity levels (default: 1)")
+    add(
+        "--max-iterations",
+        type=options.whole_number(1, 10**6),
+        default=MAX_ITERATIONS,
+        help="steps that an image may take (default: %(default)s)",
+    )
+    return options.parse(parser, constants=("epsilon", "max_iterations"))
+
+
+def main():
+    arguments = parse(__doc__)
+    out = arguments.out
+    tables = run(arguments, again=arguments.retrain)
+    image_plots.pairs(out, tables["adversarial"])
+    image_plots.perturbations(out, tables["adversarial"])
+    image_plots.attack_distributions(out, tables["attacks"])
+    image_plots.category_matrix(out, tables["attacks"])
+    image_plots.step_sizes(out, tables["epsilon"])
+    answer(tables)
+
+
+if __name__ == "__main__":
+    options.run_script(main)

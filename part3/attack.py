@@ -1,0 +1,109 @@
+"""The algorithm of question 3.1: signed gradient ascent on images until a network is sure of a wrong category."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from common.networks import evaluation_mode
+
+EPSILON, CONFIDENCE, MAX_ITERATIONS = 1.0, 0.99, 1000  # question 3.1; the first and the last are our choice
+BATCH = 500  # images that go through the network at once
+
+
+class Attacked(NamedTuple):
+    """What `attack` made of N images, in their order."""
+
+    images: torch.Tensor  # float32 (N, C, H, W), 0..255
+    categories: torch.Tensor  # int64 (N,): what the network takes them for
+    confidences: torch.Tensor  # float32 (N,): the softmax probability of that
+    iterations: torch.Tensor  # int64 (N,): steps taken
+    succeeded: torch.Tensor  # bool (N,): wrong, with the confidence that was asked for
+
+
+class OnPixels(nn.Module):
+    """A network with its pre-processing in front: takes intensity levels 0..255, returns logits.
+
+    `prepare` is applied as in evaluation. The gradient then is one with respect to the pixels.
+    """
+
+    def __init__(self, network: nn.Module, prepare: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.network = network
+        self.prepare = prepare
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.network(self.prepare(pixels).contiguous(memory_format=torch.channels_last))
+
+
+def attack(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float = EPSILON,
+    confidence: float = CONFIDENCE,
+    max_iterations: int = MAX_ITERATIONS,
+    description: str | None = None,
+) -> Attacked:
+    """x ← x + ε·sign(∇ₓ J(x, y)) until the network gives x a wrong category with the confidence (question 3.1).
+
+    A step is that of Goodfellow et al. 2014 (https://arxiv.org/abs/1412.6572), J the cross-entropy with the
+    true category y. Each image leaves when it is done, or after `max_iterations` steps without success.
+
+    Args:
+        network: takes pixels, float `(N, C, H, W)` in 0..255, and returns logits `(N, categories)`. It is
+            run in evaluation mode, where an image's logits do not depend on the others in its batch;
+            it is left as it was: mode, weights and their gradients.
+        images, labels: uint8 or float `(N, C, H, W)` in 0..255, and the true categories, int64 `(N,)`.
+        epsilon: in intensity levels. With a whole number, images that are 8-bit images stay such.
+        description: of the progress bar; None shows no bar.
+
+    Raises `ValueError` if a logit is not a finite number.
+    """
+    number, device = len(images), images.device
+    images = images.float().clone()
+    categories, iterations = (torch.zeros(number, dtype=torch.int64, device=device) for _ in range(2))
+    confidences, succeeded = torch.zeros(number, device=device), torch.zeros(number, dtype=torch.bool, device=device)
+    active = torch.arange(number, device=device)
+    bar = tqdm(total=number, desc=description, disable=None if description else True, leave=False)
+    with bar, evaluation_mode(network):
+        for iteration in range(max_iterations + 1):
+            for batch in active.split(BATCH):
+                logits, gradient = gradient_of_pixels(network, images[batch], labels[batch])
+                if not logits.isfinite().all():
+                    raise ValueError(f"the network's logits are not finite after {iteration} iterations")
+                confidences[batch], categories[batch] = logits.softmax(1).max(1)
+                iterations[batch] = iteration
+                succeeded[batch] = (categories[batch] != labels[batch]) & (confidences[batch] >= confidence)
+                if iteration < max_iterations:
+                    moving = batch[~succeeded[batch]]
+                    step = epsilon * gradient[~succeeded[batch]].sign()
+                    images[moving] = (images[moving] + step).clamp(0, 255)
+            active = active[~succeeded[active]]
+            bar.update(number - len(active) - bar.n)
+            if len(active) == 0:
+                break
+    return Attacked(images, categories, confidences, iterations, succeeded)
+
+
+@torch.enable_grad()
+def gradient_of_pixels(
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits, and the gradient of each image's cross-entropy with respect to its pixels."""
+    pixels = images.detach().requires_grad_()
+    logits = network(pixels)
+    loss = F.cross_entropy(logits, labels, reduction="sum")  # of which each image has a term of its own
+    return logits.detach(), torch.autograd.grad(loss, pixels)[0]
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The category of each of `images`, 0..255, in evaluation mode, and the softmax probability of it, both `(N,)`."""
+    with evaluation_mode(network):
+        logits = torch.cat([network(batch.float()) for batch in images.split(BATCH)])
+    confidences, categories = logits.softmax(1).max(1)
+    return categories, confidences
