@@ -127,8 +127,8 @@ def answer(tables):
             np.array([float(row[name]) for row in moved]) for name in ("iterations", "linf", "psnr_db")
         )
         print(
-            f"those of them classified correctly before, {len(moved)}: {iterations.mean():.1f} iterations (at most "
-            f"{iterations.max():.0f}); medians: largest change {np.median(linf):.0f} levels, PSNR {np.median(psnr):.1f} dB"
+            f"the {len(moved)} classified correctly before: {iterations.mean():.1f} iterations (at most "
+            f"{iterations.max():.0f}), largest change {np.median(linf):.0f} levels and PSNR {np.median(psnr):.1f} dB (medians)"
         )
     saved = 1 - int(speed["passes"]) / int(speed["passes_if_none_left"])
     print(f"{float(speed['images_per_second']):.0f} images/s; leaving early saves {saved:.0%} of all passes")

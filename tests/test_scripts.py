@@ -10,6 +10,7 @@ import torch
 from common import data, experiment, options
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
 from part1 import crop
+from part3 import adversarial, transfer
 
 TRIAL = ("--data-dir", "synthetic", "--iterations", 200)
 FOLDER = "trials/200x100-synthetic"
@@ -22,7 +23,7 @@ def finish(process):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 BAD_INPUT = {
@@ -148,6 +149,39 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
 
     assert run("--retrain")[0].startswith(name.removesuffix(".csv"))
     assert (out / "logs" / name).read_bytes() == logs[name]
+
+
+def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))
+    monkeypatch.setattr(adversarial, "SWEPT", 20)
+    monkeypatch.setattr(transfer, "FEW", 20)
+    budget = ["--data-dir", "synthetic", "--iterations", "20", "--batch-size", "20", "--out", str(tmp_path)]
+
+    def run(script, *flags):
+        monkeypatch.setattr("sys.argv", ["script.py", *budget, "--max-iterations", "5", *flags])
+        options.run_script(script.main)
+        return capsys.readouterr().out.splitlines()
+
+    trained, out = (tmp_path / f"trials/20x20-synthetic{limit}" for limit in ("", "-max_iterations5"))
+    first = run(adversarial)
+    assert "training question 1.4's network first" in first[0]
+    logs, figures, pairs = files(out / "logs"), files(out / "figures"), files(out / "figures/adversarial")
+    assert len(pairs) == 2 * len(read_csv(out / "logs/3.1_adversarial_synthetic.csv")) and len(figures) == 2 * 5
+    attacks = read_csv(out / "logs/3.1_attacks_synthetic.csv")
+    assert [int(row["index"]) for row in attacks] == list(range(500))
+    assert max(float(row["linf"]) for row in attacks) <= 5  # five steps of one level
+
+    assert run(adversarial)[1:] == first[-len(run(adversarial)) + 1 :]
+    assert files(out / "logs") == logs and files(out / "figures/adversarial") == pairs
+    (tmp_path / "weights").mkdir()
+    second = run(transfer)
+    assert {path.name for path in (trained / "weights").iterdir()} == {
+        f"{name}_synthetic_seed{seed}.pt"
+        for name, seed in [("1.4_crop", 0), ("1.4_crop", 1), ("2.1_accuracy", 0), ("2.4_scaled", 0)]
+    }
+    assert sum("% right" in line for line in second) == 6
+    assert len(files(out / "figures")) == 2 * 7
+    assert run(transfer)[-4:] == second[-4:]
 
 
 def test_the_budget_and_the_report_folder_are_the_defaults(monkeypatch):
