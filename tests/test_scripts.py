@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 
-from common import data, experiment, options
+from common import choice, data, experiment, options
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
 from part1 import crop
-from part3 import adversarial, transfer
+from part2 import design
 
 TRIAL = ("--data-dir", "synthetic", "--iterations", 200)
 FOLDER = "trials/200x100-synthetic"
@@ -110,7 +110,7 @@ SCRIPTS = {
     "part1.crop": ("1.4_crop", 2),
     "part2.accuracy": ("2.1_accuracy", 1),
     "part2.gradients": ("2.1_accuracy", 2),
-    "part2.vanishing": ("2.3_vanishing", 5),
+    "part2.vanishing": ("2.3_vanishing", 4),
     "part2.solution": ("2.4_scaled", 2),
 }
 
@@ -151,37 +151,28 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     assert (out / "logs" / name).read_bytes() == logs[name]
 
 
-def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))
-    monkeypatch.setattr(adversarial, "SWEPT", 20)
-    monkeypatch.setattr(transfer, "FEW", 20)
-    budget = ["--data-dir", "synthetic", "--iterations", "20", "--batch-size", "20", "--out", str(tmp_path)]
+def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tmp_path, monkeypatch, capsys):
+    few = dict(list(design.CANDIDATES.items())[:2])
+    monkeypatch.setattr(design, "CANDIDATES", few)
+    monkeypatch.setattr(choice, "HELD_OUT", 9_500)  # of 10,000: 25 iterations an epoch
+    seen = []
 
-    def run(script, *flags):
-        monkeypatch.setattr("sys.argv", ["script.py", *budget, "--max-iterations", "5", *flags])
-        options.run_script(script.main)
-        return capsys.readouterr().out.splitlines()
+    def watch(network, images, labels, prepare):
+        seen.append(images)
+        return 0.5 + len(seen) / 100, 0.0
 
-    trained, out = (tmp_path / f"trials/20x20-synthetic{limit}" for limit in ("", "-max_iterations5"))
-    first = run(adversarial)
-    assert "training question 1.4's network first" in first[0]
-    logs, figures, pairs = files(out / "logs"), files(out / "figures"), files(out / "figures/adversarial")
-    assert len(pairs) == 2 * len(read_csv(out / "logs/3.1_adversarial_synthetic.csv")) and len(figures) == 2 * 5
-    attacks = read_csv(out / "logs/3.1_attacks_synthetic.csv")
-    assert [int(row["index"]) for row in attacks] == list(range(500))
-    assert max(float(row["linf"]) for row in attacks) <= 5  # five steps of one level
-
-    assert run(adversarial)[1:] == first[-len(run(adversarial)) + 1 :]
-    assert files(out / "logs") == logs and files(out / "figures/adversarial") == pairs
-    (tmp_path / "weights").mkdir()
-    second = run(transfer)
-    assert {path.name for path in (trained / "weights").iterdir()} == {
-        f"{name}_synthetic_seed{seed}.pt"
-        for name, seed in [("1.4_crop", 0), ("1.4_crop", 1), ("2.1_accuracy", 0), ("2.4_scaled", 0)]
-    }
-    assert sum("% right" in line for line in second) == 6
-    assert len(files(out / "figures")) == 2 * 7
-    assert run(transfer)[-4:] == second[-4:]
+    monkeypatch.setattr(choice, "evaluate", watch)
+    trial = ["--data-dir", "synthetic", "--iterations", "3", "--batch-size", "20", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["design.py", *trial])
+    options.run_script(design.main)
+    first = capsys.readouterr().out.splitlines()
+    assert [line.split("%")[0] for line in first[-2:]] == ["52.00", "51.00"]
+    held_out = data.load("synthetic").train_images[500:]
+    assert len(seen) == 2 and all(torch.equal(images, held_out) for images in seen)
+    rows = read_csv(tmp_path / "trials/3x20-synthetic/logs/2.0_design_synthetic.csv")
+    assert {row["candidate"] for row in rows} == set(few) and len(rows) == 2
+    options.run_script(design.main)
+    assert len(seen) == 2 and capsys.readouterr().out.splitlines() == first[-3:]
 
 
 def test_the_budget_and_the_report_folder_are_the_defaults(monkeypatch):
