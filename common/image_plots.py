@@ -27,14 +27,15 @@ def read_pairs(out: Path, table: Path) -> list[tuple[dict[str, str], np.ndarray,
 def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, interpolation="nearest")
     axes.set_title(title, fontsize=6.5, pad=2)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
 
 
 def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 20) -> None:
     """Each original beside its adversarial image, with what the network takes it for, and how surely."""
     shown = read_pairs(out, table)[:number]
-    figure, grid = plt.subplots(len(shown) // 4, 8, figsize=(7.2, 1.12 * (len(shown) // 4)), squeeze=False)
+    lines = -(-len(shown) // 4)  # rounded up
+    figure, grid = plt.subplots(lines, 8, figsize=(7.2, 1.12 * lines), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
     for (row, *images), cells in zip(shown, grid.reshape(-1, 2)):
         for when, image, axes in zip(("before", "after"), images, cells):
             category, confidence = CLASSES[int(row[f"category_{when}"])], float(row[f"confidence_{when}"])
@@ -45,11 +46,13 @@ def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 2
 def perturbations(out: Path, table: Path) -> None:
     """What was added to each image, amplified around grey."""
     figure, grid = plt.subplots(4, 5, figsize=(6.4, 5.6))
+    for axes in grid.flat:
+        axes.set_axis_off()
     for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
         true, wrong = (CLASSES[int(row[name])] for name in ("category", "category_after"))
         difference = 0.5 + AMPLIFIED * (adversarial - original)
         show(axes, difference.clip(0, 1), f"{true} → {wrong}\n$L_\\infty$ = {float(row['linf']):.0f} levels")
-    figure.suptitle(f"adversarial less original, × {AMPLIFIED} around grey", fontsize=9)
+    figure.supxlabel(f"adversarial less original, × {AMPLIFIED}, around grey", fontsize=9)
     save(figure, out, "3.1_perturbations")
 
 
@@ -69,7 +72,7 @@ def attack_distributions(out: Path, table: Path) -> None:
             linestyle="--",
             label=f"median {np.median(values):.0f}, maximum {values.max():.0f}",
         )
-        axes.set(xlabel=label)
+        axes.set(xlabel=f"{label}; the last bar: and above")
         axes.legend()
     grid[0].set(ylabel="test images")
     save(figure, out, "3.1_distributions")
@@ -128,13 +131,14 @@ def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
     styles = {
         "original": {"color": "#000000", "marker": "s", "linestyle": ":"},
         "random signs": {"color": "#009E73", "marker": "^", "linestyle": "--"},
+        "another's change": {"color": "#0072B2", "marker": "v", "linestyle": "-."},
         "adversarial": {"color": "#D55E00", "marker": "o", "linestyle": "-"},
     }
     rows = read_csv(table)
     numbers = list(dict.fromkeys(row["number"] for row in rows))
     for row in rows:
         accuracy, low, high = (100 * float(row[name]) for name in ("accuracy", "low", "high"))
-        place = numbers.index(row["number"]) + 0.2 * (list(styles).index(row["inputs"]) - 1)
+        place = numbers.index(row["number"]) + 0.2 * (list(styles).index(row["inputs"]) - 1.5)
         style = styles[row["inputs"]]
         reach = [[accuracy - low], [high - accuracy]]
         groups.errorbar(place, accuracy, reach, color=style["color"], marker=style["marker"], capsize=3)

@@ -1,9 +1,9 @@
 """Question 3.1: how little must an image change until 1.4's network is 99 % sure of a wrong category?
 
 Attacks all test images (part3/attack.py); shows, of each category, the first two that the network
-classifies correctly; and repeats it on the first 1,000 images with steps of other sizes. With a step ε of
+classifies correctly; and repeats it on the first 1,000 of these with steps of other sizes. With a step ε of
 a whole intensity level, an adversarial image is an 8-bit image and survives being saved. With half a level
-it is none: what rounding to 8 bits leaves of the success is stated beside it.
+it is none: all images that are saved or tabled are rounded, and the sweep states success before and after.
 """
 
 import sys
@@ -18,13 +18,23 @@ from torchvision.io import write_png
 
 from common import data, image_plots, options
 from common.experiment import log_path
-from common.records import read_csv, replacing, write_rows
-from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, attack, predict
+from common.records import RecordError, read_csv, replacing, write_rows
+from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, Attacked, attack, predict
 from part3.networks import trained_network
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-SWEPT = 1000  # test images that are attacked with each of these
+SWEPT = 1000  # correctly classified test images that are attacked with each of these
 SHOWN = 2  # images of each category
+
+
+def as_saved(network, labels, attacked):
+    """What is left of an attack in images of 8 bits: with a whole ε, all of it."""
+    images = attacked.images.round()
+    if images.equal(attacked.images):
+        return attacked
+    categories, confidences = predict(network, images)
+    succeeded = (categories != labels) & (confidences >= CONFIDENCE)
+    return Attacked(images, categories, confidences, attacked.iterations, succeeded)
 
 
 def measure(images, labels, before, attacked):
@@ -54,27 +64,25 @@ def first_of_each_category(rows):
 
 def save_images(folder, rows, images, attacked):
     """Each original and adversarial image as PNG, which loses nothing; the name tells the categories."""
-    folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.png"):
         stale.unlink()
     for row in rows:
         for name, pixels in zip(image_plots.pair_names(row), (images, attacked.images)):
             with replacing(folder / name) as temporary:
-                write_png(pixels[row["index"]].round().to("cpu", torch.uint8), str(temporary))
+                write_png(pixels[row["index"]].to("cpu", torch.uint8), str(temporary))
 
 
 def sweep(network, images, labels, max_iterations):
     """One row a step size: success before and after rounding, iterations, and distances in levels."""
     for epsilon in EPSILONS:
         attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, f"epsilon {epsilon:g}")
-        categories, confidences = predict(network, attacked.images.round())
         difference = (attacked.images - images).flatten(1)
         yield {
             "epsilon": epsilon,
             "images": len(images),
-            "succeeded": attacked.succeeded.double().mean().item(),
-            "succeeded_rounded": ((categories != labels) & (confidences >= CONFIDENCE)).double().mean().item(),
-            "iterations_mean": attacked.iterations.double().mean().item(),
+            "succeeded": attacked.succeeded.float().mean().item(),
+            "succeeded_rounded": as_saved(network, labels, attacked).succeeded.float().mean().item(),
+            "iterations_mean": attacked.iterations.float().mean().item(),
             "iterations_max": attacked.iterations.max().item(),
             "linf_median": difference.abs().amax(1).median().item(),
             "l2_median": difference.norm(dim=1).median().item(),
@@ -82,7 +90,10 @@ def sweep(network, images, labels, max_iterations):
 
 
 def run(arguments, again=False):
-    """Attack all test images, unless that is done, write images and tables, and return the tables' paths by name."""
+    """Attack all test images, unless that is done, write images and tables, and return the tables' paths by name.
+
+    Raises `RecordError` if the network classifies no test image correctly.
+    """
     tables = {name: log_path(arguments.out, "3.1", name) for name in ("adversarial", "attacks", "epsilon", "speed")}
     if tables["adversarial"].exists() and not again:
         print(f"{tables['adversarial']} is there already: --retrain or another --out attacks again")
@@ -91,10 +102,14 @@ def run(arguments, again=False):
     images, labels = cifar.test_images, cifar.test_labels
     network = trained_network("1.4", arguments, cifar)
     before = predict(network, images)
+    correct = (before[0] == labels).nonzero().flatten()
+    if len(correct) == 0:
+        raise RecordError("the network classifies no test image correctly: none to attack")
     began = time.perf_counter()
-    attacked = attack(network, images, labels, arguments.epsilon, CONFIDENCE, arguments.max_iterations, "test images")
+    attacked = attack(
+        network, images, labels, arguments.epsilon, CONFIDENCE, arguments.max_iterations, "all test images"
+    )
     seconds = time.perf_counter() - began
-    rows = measure(images, labels, before, attacked)
     passes = attacked.iterations + 1  # of an image through the network
     speed = {
         "images": len(images),
@@ -103,33 +118,34 @@ def run(arguments, again=False):
         "passes": passes.sum().item(),
         "passes_if_none_left": len(images) * passes.max().item(),
     }
-    correct = (before[0] == labels).nonzero().flatten()
-    swept = correct[correct < SWEPT]
+    swept = correct[:SWEPT]
+    tables["adversarial"].unlink(missing_ok=True)  # it says that all is there
     write_rows(tables["speed"], [speed])
     write_rows(tables["epsilon"], list(sweep(network, images[swept], labels[swept], arguments.max_iterations)))
+    attacked = as_saved(network, labels, attacked)
+    rows = measure(images, labels, before, attacked)
     write_rows(tables["attacks"], rows)
     shown = first_of_each_category(rows)
     save_images(arguments.out / "figures" / "adversarial", shown, images, attacked)
-    write_rows(tables["adversarial"], shown)  # last: it says that all is there
+    write_rows(tables["adversarial"], shown)
     return tables
 
 
 def answer(tables):
     """How many images were driven to 99 %, how far they had to move, and how long that took."""
-    rows, (speed,) = read_csv(tables["attacks"]), read_csv(tables["speed"])
+    (speed,) = read_csv(tables["speed"])
+    rows = [row for row in read_csv(tables["attacks"]) if row["category_before"] == row["category"]]
     succeeded = sum(int(row["succeeded"]) for row in rows)
-    print(f"wrong with a confidence of {CONFIDENCE:.0%}: {succeeded} of {len(rows)} test images")
+    print(f"of {len(rows)} test images classified correctly, wrong now with {CONFIDENCE:.0%} confidence: {succeeded}")
     if succeeded < len(rows):
         print(f"not within the limit of iterations: {len(rows) - succeeded}; their rows have succeeded = 0")
-    moved = [row for row in rows if row["category_before"] == row["category"]]
-    if moved:
-        iterations, linf, psnr = (
-            np.array([float(row[name]) for row in moved]) for name in ("iterations", "linf", "psnr_db")
-        )
-        print(
-            f"the {len(moved)} classified correctly before: {iterations.mean():.1f} iterations (at most "
-            f"{iterations.max():.0f}), largest change {np.median(linf):.0f} levels and PSNR {np.median(psnr):.1f} dB (medians)"
-        )
+    iterations, linf, psnr = (
+        np.array([float(row[name]) for row in rows]) for name in ("iterations", "linf", "psnr_db")
+    )
+    print(
+        f"iterations: {iterations.mean():.1f} on average, at most {iterations.max():.0f}; "
+        f"medians: largest change {np.median(linf):.0f} levels, PSNR {np.median(psnr):.1f} dB"
+    )
     saved = 1 - int(speed["passes"]) / int(speed["passes_if_none_left"])
     print(f"{float(speed['images_per_second']):.0f} images/s; leaving early saves {saved:.0%} of all passes")
 

@@ -1,15 +1,15 @@
 """Question 3.2: what does 2.1's network make of the images that were made to fool 1.4's, and why?
 
 It has seen neither the other network nor a gradient of it. Its accuracy on the adversarial images stands
-beside controls that tell what it means: the same images before; the same changes of the same pixels, but
-with random signs; and all of it on the whole test set. Then why: how alike the two networks' gradients
-with respect to the image are, and how often the second makes the very mistake of the first. Last, each of
-three networks is attacked and shown to the others, the one of 2.4 with its 20 more convolutions among them.
+beside controls that tell what it means: the same images before; changes of the same size at each pixel, but
+of random sign; the change that was made for another image; and all of it on every test image that 1.4's
+network classifies correctly. Then why: how alike the networks' gradients with respect to an image are, and how
+often the second makes the very mistake of the first. Last, each of three networks is attacked and the images
+shown to the others, the one of 2.4 with its 20 more convolutions among them.
 """
 
 import sys
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,7 +20,6 @@ from torchvision.io import read_image
 
 from common import data, image_plots, options
 from common.experiment import log_path
-from common.networks import evaluation_mode
 from common.records import read_csv, write_rows
 from part3 import adversarial
 from part3.attack import attack, gradient_of_pixels, predict
@@ -38,12 +37,21 @@ def interval(share, number):
     return (centre - half) / (1 + z2 / number), (centre + half) / (1 + z2 / number)
 
 
-def random_signs(images, attacked, seed=0):
-    """The originals, changed by as much at each pixel as the attack changed them, but up or down at random."""
+def controls(images, attacked, seed=0):
+    """The attack's images beside inputs that differ from the originals by as much: `{kind: images}`.
+
+    Random signs are the attack's own where 0 or 255 leaves no room for the opposite.
+    """
     difference = attacked - images
     generator = torch.Generator(difference.device).manual_seed(seed)
-    signs = torch.randint(2, difference.shape, generator=generator, device=difference.device) * 2 - 1
-    return (images + signs * difference).clamp(0, 255)
+    heads = torch.rand(difference.shape, generator=generator, device=difference.device) < 0.5
+    opposite = images - difference
+    return {
+        "original": images,
+        "random signs": torch.where(heads & (opposite >= 0) & (opposite <= 255), opposite, attacked),
+        "another's change": (images + difference.roll(1, 0)).clamp(0, 255),
+        "adversarial": attacked,
+    }
 
 
 def shown_images(out, table, device):
@@ -58,16 +66,12 @@ def shown_images(out, table, device):
 
 
 def feed(victim, source, images, attacked, labels, name):
-    """Rows for one set of images: the victim's accuracy on originals, random signs and adversarial images."""
+    """Rows for one set of images: the victim's accuracy on each kind of input, and whose mistakes it makes."""
     mistakes, _ = predict(source, attacked)
-    for kind, inputs in [
-        ("original", images),
-        ("random signs", random_signs(images, attacked)),
-        ("adversarial", attacked),
-    ]:
+    for kind, inputs in controls(images, attacked).items():
         categories, _ = predict(victim, inputs)
         wrong = categories != labels
-        accuracy = 1 - wrong.double().mean().item()
+        accuracy = 1 - wrong.float().mean().item()
         low, high = interval(accuracy, len(labels))
         yield {
             "images": name,
@@ -82,58 +86,66 @@ def feed(victim, source, images, attacked, labels, name):
 
 
 def alignment(networks, images, labels):
-    """Rows for pairs of networks: how alike their gradients with respect to the pixels of an image are."""
+    """Rows for the first network and each other: how alike their gradients with respect to an image's pixels are.
+
+    Beside them two controls: the second network's gradient for another image, and random numbers.
+    """
     gradients = {}
     for name, network in networks.items():
-        with evaluation_mode(network):
-            gradients[name] = torch.cat(
-                [gradient_of_pixels(network, *batch)[1] for batch in zip(images.float().split(100), labels.split(100))]
-            ).flatten(1)
+        batches = zip(images.float().split(100), labels.split(100))
+        gradient = torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
+        # Their scale says how sure a network is, and may be tiny; directions are compared.
+        gradients[name] = gradient / gradient.abs().amax(1, keepdim=True)
+    first, second, *_ = gradients
+    gradients[f"{second}, another image"] = gradients[second].roll(1, 0)
     generator = torch.Generator(images.device).manual_seed(0)
-    first, *others = gradients
     gradients["random"] = torch.randn(gradients[first].shape, generator=generator, device=images.device)
-    for other in [*others, "random"]:
-        cosines = F.cosine_similarity(gradients[first], gradients[other])
-        same = (gradients[first].sign() == gradients[other].sign()).double().mean(1)
+    for name, gradient in list(gradients.items())[1:]:
+        cosines = F.cosine_similarity(gradients[first], gradient)
+        cosines = cosines[cosines.isfinite()]  # not so where a gradient is exactly 0
+        same = (gradients[first].sign() == gradient.sign()).float().mean(1)
         yield {
             "first": first,
-            "second": other,
-            "images": len(labels),
+            "second": name,
+            "images": len(cosines),
             "cosine_mean": cosines.mean().item(),
             "cosine_deviation": cosines.std().item(),
             "same_sign": same.mean().item(),
         }
 
 
-def run(arguments, tables):
+def run(arguments, tables, shown):
+    """Measure, and write the tables; the last says that all is there."""
     cifar = data.load(arguments.data_dir, arguments.device)
-    images, labels = cifar.test_images, cifar.test_labels
     networks = {question: trained_network(question, arguments, cifar) for question in EXPERIMENTS}
+    twin = {f"{SOURCE}, seed 1": trained_network(SOURCE, arguments, cifar, seed=1)}
     source, victim = networks[SOURCE], networks[VICTIM]
     attack_of = partial(attack, epsilon=arguments.epsilon, max_iterations=arguments.max_iterations)
+    tables["transfer"].unlink(missing_ok=True)
 
-    few, few_labels = images[:FEW], labels[:FEW]
-    same_kind = {f"{SOURCE}, seed 1": trained_network(SOURCE, arguments, cifar, seed=1)}
-    write_rows(tables["alignment"], list(alignment(networks | same_kind, few, few_labels)))
-
-    inputs = {"none": few}
-    for name, network in networks.items():
-        inputs[name] = attack_of(network, few, few_labels, description=f"attacking {name}").images
+    known = [predict(network, cifar.test_images)[0] == cifar.test_labels for network in networks.values()]
+    by_all = torch.stack(known).all(0).nonzero().flatten()[:FEW]
+    images, labels = cifar.test_images[by_all], cifar.test_labels[by_all]
+    write_rows(tables["alignment"], list(alignment(networks | twin, images, labels)))
     rows = []
-    for attacked, (name, network) in product(inputs, networks.items()):
-        accuracy = (predict(network, inputs[attacked])[0] == few_labels).double().mean().item()
-        rows.append({"source": attacked, "victim": name, "images": FEW, "accuracy": accuracy})
+    for attacked_name, attacked_network in networks.items():
+        attacked = attack_of(attacked_network, images, labels, description=f"attack on {attacked_name}").images.round()
+        for name, network in networks.items():
+            accuracy = (predict(network, attacked)[0] == labels).float().mean().item()
+            rows.append({"source": attacked_name, "victim": name, "images": len(labels), "accuracy": accuracy})
     write_rows(tables["matrix"], rows)
 
-    swept, swept_labels = images[: adversarial.SWEPT], labels[: adversarial.SWEPT]
+    images, labels = cifar.test_images[known[0]], cifar.test_labels[known[0]]
+    first, first_labels = images[: adversarial.SWEPT], labels[: adversarial.SWEPT]
     rows = []
     for epsilon in adversarial.EPSILONS:
-        attacked = attack_of(source, swept, swept_labels, epsilon=epsilon, description=f"epsilon {epsilon:g}").images
-        rows += [{"epsilon": epsilon, **row} for row in feed(victim, source, swept, attacked, swept_labels, "first")]
+        attacked = attack_of(source, first, first_labels, epsilon=epsilon, description=f"epsilon {epsilon:g}").images
+        for row in feed(victim, source, first, attacked.round(), first_labels, "first"):
+            rows.append({"epsilon": epsilon, **row})
     write_rows(tables["epsilon"], rows)
 
-    attacked = attack_of(source, images, labels, description="test images").images
-    rows = list(feed(victim, source, *shown_images(arguments.out, tables["shown"], arguments.device), "shown"))
+    attacked = attack_of(source, images, labels, description="all test images").images.round()
+    rows = list(feed(victim, source, *shown_images(arguments.out, shown, arguments.device), "shown"))
     write_rows(tables["transfer"], rows + list(feed(victim, source, images, attacked, labels, "all")))
 
 
@@ -141,9 +153,10 @@ def answer(tables):
     """The victim's accuracy beside its controls, whose mistakes it repeats, and how alike the gradients are."""
     for row in read_csv(tables["transfer"]):
         accuracy, low, high = (100 * float(row[name]) for name in ("accuracy", "low", "high"))
-        print(f"{row['number']:>6} images, {row['inputs']:12}: {accuracy:5.1f} % right ({low:.1f} to {high:.1f})")
-    share = int(row["wrong_like_source"]) / max(int(row["wrong"]), 1)
-    print(f"of its mistakes on the adversarial ones, {share:.0%} are the very mistake of the network attacked")
+        print(
+            f"{row['number']:>5} images, {row['inputs']:16}: {accuracy:5.1f} % right ({low:.1f} to {high:.1f}); "
+            f"wrong like the attacked network: {row['wrong_like_source']} of {row['wrong']}"
+        )
     for row in read_csv(tables["alignment"]):
         cosine, same = float(row["cosine_mean"]), float(row["same_sign"])
         print(f"gradients of {row['first']} and {row['second']}: cosine {cosine:.3f}, same sign {same:.1%}")
@@ -153,9 +166,9 @@ def main():
     arguments = adversarial.parse(__doc__)
     out = arguments.out
     tables = {name: log_path(out, "3.2", name) for name in ("transfer", "epsilon", "matrix", "alignment")}
-    tables["shown"] = adversarial.run(arguments)["adversarial"]
+    shown = adversarial.run(arguments)["adversarial"]
     if arguments.retrain or not tables["transfer"].exists():
-        run(arguments, tables)
+        run(arguments, tables, shown)
     else:
         print(f"{tables['transfer']} is there already: --retrain or another --out does it again")
     image_plots.transfer(out, tables["transfer"], tables["epsilon"])

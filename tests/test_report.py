@@ -4,9 +4,12 @@ import re
 from functools import partial
 
 import pytest
+import torch
+from torchvision.io import read_image
 
 from common import data
 from common.choice import held_out_means
+from common.data import CLASSES
 from common.experiment import final_accuracies, log_path, mean_and_deviation, paired_difference, results
 from common.networks import table1_network
 from common.options import ITERATIONS
@@ -78,3 +81,35 @@ def test_the_procedure_answers_from_its_log_without_data(monkeypatch, capsys):
     monkeypatch.setattr(data, "load", None)
     procedure.main()
     assert "Muon" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_whoever_loads_the_committed_weights_and_images_finds_the_confidences_again(cifar):
+    """An independent check of question 3.1: files in, wrong category with at least 99 % out."""
+    network = table1_network().eval()
+    network.load_state_dict(load_checkpoint(REPORT / "weights" / "1.4_crop_seed0.pt"))
+    statistics = channel_statistics(cifar.train_images)
+    rows = read_csv(REPORT / "logs" / "3.1_adversarial.csv")
+    assert [row["category"] for row in rows] == [str(category) for category in range(10) for _ in range(2)]
+    for row in rows:
+        index, true, wrong = (int(row[name]) for name in ("index", "category", "category_after"))
+        assert cifar.test_labels[index] == true != wrong
+        folder = REPORT / "figures" / "adversarial"
+        original = read_image(str(folder / f"{index:04d}_{CLASSES[true]}.png"))
+        attacked = read_image(str(folder / f"{index:04d}_{CLASSES[true]}_as_{CLASSES[wrong]}.png"))
+        assert torch.equal(original, cifar.test_images[index])
+        with torch.no_grad():
+            before, after = network(crop.prepare(torch.stack([original, attacked]), statistics)).softmax(1)
+        assert before.argmax() == true and after.argmax() == wrong
+        assert before[true].item() == pytest.approx(float(row["confidence_before"]), abs=1e-3)
+        assert after[wrong].item() == pytest.approx(float(row["confidence_after"]), abs=1e-3) and after[wrong] > 0.9899
+        distance = (attacked.float() - original.float()).abs().max()
+        assert distance == float(row["linf"]) <= int(row["iterations"])
+
+
+def test_every_attack_is_in_the_table_and_says_whether_it_succeeded():
+    rows = read_csv(REPORT / "logs" / "3.1_attacks.csv")
+    assert [int(row["index"]) for row in rows] == list(range(10_000))
+    for row in rows:
+        wrong_and_sure = row["category_after"] != row["category"] and float(row["confidence_after"]) >= 0.99
+        assert row["succeeded"] == str(int(wrong_and_sure))
+        assert float(row["linf"]) <= int(row["iterations"])
