@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,21 +33,29 @@ from common.training import Settings, evaluate, train
 INITIALISATIONS, SIGNAL_IMAGES = 5, 32  # of `measure_signals`
 
 
-def run(
-    question: str,
-    name: str,
-    make_network: Callable[[], nn.Module],
-    prepare: Callable,
-    arguments: argparse.Namespace,
-    settings: Settings = Settings(),
-    log_gradients: bool = False,
-) -> Path:
+class Experiment(NamedTuple):
+    """What is trained, and under which name its log and results stand.
+
+    Attributes:
+        prepare: `prepare(images, statistics, generator=None)` is its pre-processing; see `common.preprocess`.
+        settings: of which a script's `--iterations` and `--batch-size` take precedence.
+        log_gradients: whether the log has G of every convolution (question 2.2).
+    """
+
+    question: str
+    name: str
+    make_network: Callable[[], nn.Module]
+    prepare: Callable
+    settings: Settings = Settings()
+    log_gradients: bool = False
+
+
+def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     """Train each of `arguments.seeds` that is not finished, print the answer, and return the log's path.
 
-    `prepare(images, statistics, generator=None)` is the experiment's pre-processing; see
-    `common.preprocess`; of `settings` the arguments' budget takes precedence. Other processes may run the
-    same experiment meanwhile.
+    Other processes may run the same experiment meanwhile.
     """
+    question, name, make_network, prepare, settings, log_gradients = experiment
     log = log_path(arguments.out, question, name)
     settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
     done = set() if arguments.retrain else finished(log)

@@ -24,9 +24,12 @@ def prepare(images, statistics, generator=None):
     return images
 
 
+EXPERIMENT = experiment.Experiment("1.4", "crop", table1_network, prepare)
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
-    experiment.run("1.4", "crop", table1_network, prepare, arguments)
+    experiment.run(EXPERIMENT, arguments)
     plots.accuracy_curves(arguments.out, "1.4", "crop", "Normalised, flipped and cropped at random")
     plots.part1_comparison(arguments.out)
 

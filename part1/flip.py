@@ -21,9 +21,12 @@ def prepare(images, statistics, generator=None):
     return normalize(images, statistics)
 
 
+EXPERIMENT = experiment.Experiment("1.3", "flip", table1_network, prepare)
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
-    experiment.run("1.3", "flip", table1_network, prepare, arguments)
+    experiment.run(EXPERIMENT, arguments)
     plots.accuracy_curves(arguments.out, "1.3", "flip", "Normalised and flipped at random")
     plots.part1_comparison(arguments.out)
 

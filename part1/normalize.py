@@ -35,6 +35,10 @@ def center(images, statistics, generator=None):
     return preprocess.raw(images) - statistics.mean
 
 
+EXPERIMENT = experiment.Experiment("1.2", "normalize", table1_network, prepare)
+CONTROL = experiment.Experiment("1.2", "centered", table1_network, center)
+
+
 def first_gradient(inputs, border, labels):
     """Gradient of the first convolution at seed 0's initialisation, in fp32, padding with colour `border`."""
     torch.manual_seed(0)
@@ -67,8 +71,8 @@ def compare_gradients(arguments, path, number=1000):
 
 def main():
     arguments = options.parse(options.parser(__doc__))
-    log = experiment.run("1.2", "normalize", table1_network, prepare, arguments)
-    control = experiment.run("1.2", "centered", table1_network, center, arguments)
+    log = experiment.run(EXPERIMENT, arguments)
+    control = experiment.run(CONTROL, arguments)
     raw = experiment.log_path(arguments.out, "1.1", "raw")
     print(f"normalised less raw: {experiment.paired_difference(log, raw)}")
     print(f"centered less raw: {experiment.paired_difference(control, raw)}")

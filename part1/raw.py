@@ -21,9 +21,12 @@ def prepare(images, statistics, generator=None):
     return preprocess.raw(images)
 
 
+EXPERIMENT = experiment.Experiment("1.1", "raw", table1_network, prepare)
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
-    experiment.run("1.1", "raw", table1_network, prepare, arguments)
+    experiment.run(EXPERIMENT, arguments)
     plots.accuracy_curves(arguments.out, "1.1", "raw", "Raw pixels")
     plots.part1_comparison(arguments.out)
 

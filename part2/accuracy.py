@@ -26,14 +26,12 @@ def prepare(images, statistics, generator=None, cutout=8):
     return images
 
 
-def run(arguments):
-    """Train what the log lacks, and return the log's path; questions 2.2 to 2.4 need it too."""
-    return experiment.run("2.1", "accuracy", designed_network, prepare, arguments, log_gradients=True)
+EXPERIMENT = experiment.Experiment("2.1", "accuracy", designed_network, prepare, log_gradients=True)
 
 
 def main():
     arguments = options.parse(options.parser(__doc__))
-    run(arguments)
+    experiment.run(EXPERIMENT, arguments)
     layers = describe(designed_network())
     write_rows(experiment.log_path(arguments.out, "2.1", "architecture"), layers)
     for row in [layers[0].keys(), *(layer.values() for layer in layers)]:

@@ -16,7 +16,7 @@ from part2 import accuracy
 
 def main():
     arguments = options.parse(options.parser(__doc__))
-    log = accuracy.run(arguments)
+    log = experiment.run(accuracy.EXPERIMENT, arguments)
     start, end = experiment.start_and_end(log)
     for place, layer in [("first", 0), ("last", -1)]:
         print(

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import nn
 
 from common import experiment, options, plots
-from common.experiment import last_epoch, mean_and_deviation
+from common.experiment import Experiment, last_epoch, mean_and_deviation
 from common.training import Settings
 from part2 import cures
 from part2.accuracy import prepare
@@ -38,6 +38,11 @@ CURES = {
 }
 SOLUTION = "scaled"
 CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
+
+
+def experiment_of(name, unchanged=False):
+    label, settings = (f"{name}_unchanged", Settings()) if unchanged else (name, CAREFUL)
+    return Experiment("2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True)
 
 
 def print_table(logs):
@@ -67,8 +72,7 @@ def main():
     arguments = options.parse(parser)
     out = arguments.out
     for name in arguments.cures:
-        label, settings = (f"{name}_unchanged", Settings()) if arguments.unchanged else (name, CAREFUL)
-        experiment.run("2.4", label, CURES[name].make_network, prepare, arguments, settings, log_gradients=True)
+        experiment.run(experiment_of(name, arguments.unchanged), arguments)
     experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
 
     experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}

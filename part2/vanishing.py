@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import experiment, options, plots
-from common.experiment import geometric_mean, last_epoch, signals_of, start_and_end
+from common.experiment import Experiment, geometric_mean, last_epoch, signals_of, start_and_end
 from common.gradients import DEFAULT_FACTOR
 from common.training import PLAIN_SGD, Settings
 from part2.accuracy import prepare
@@ -44,10 +44,8 @@ def name_of(added, sgd=False):
 def train(arguments):
     settings = replace(PLAIN_SGD, weight_decay=0.0) if arguments.sgd else Settings()
     for added in arguments.depth:
-        make_network = partial(vanishing_network, added)
-        experiment.run(
-            "2.3", name_of(added, arguments.sgd), make_network, prepare, arguments, settings, log_gradients=True
-        )
+        name, make_network = name_of(added, arguments.sgd), partial(vanishing_network, added)
+        experiment.run(Experiment("2.3", name, make_network, prepare, settings, log_gradients=True), arguments)
 
 
 def draw(out, logs):
