@@ -111,7 +111,7 @@ def measure_signals(
     each network; see `common.gradients.signals` for the columns. On the CPU: not every accelerator has float64.
     """
     path = log_path(arguments.out, question, "signals")
-    if arguments.retrain or not path.exists():
+    if arguments.retrain or {row["network"] for row in read_csv(path)} != networks.keys():
         cifar = data.load(arguments.data_dir, torch.device("cpu"))
         inputs = prepare(cifar.train_images[:SIGNAL_IMAGES], channel_statistics(cifar.train_images)).double()
         rows = []
@@ -196,9 +196,9 @@ def magnitudes_of(log: Path) -> np.ndarray:
 
 
 def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Geometric mean of each convolution's G over the first and over the last epoch (100 iterations), all seeds."""
+    """Each convolution's G at the first step (geometric mean over seeds) and its median over the last epoch."""
     magnitudes = magnitudes_of(log)
-    return geometric_mean(magnitudes[..., :100], axis=(0, 2)), geometric_mean(magnitudes[..., -100:], axis=(0, 2))
+    return geometric_mean(magnitudes[..., 0], axis=0), np.median(magnitudes[..., -100:], axis=(0, 2))
 
 
 def signals_of(table: Path, network: str, column: str) -> np.ndarray:

@@ -27,12 +27,11 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
 
     Returns a row for each part of `network` that holds convolutions, z being the part's output:
         convolution: how many there are up to here.
-        gradient: root mean square of ∂L/∂z over images, channels and positions, L the *sum* of the
-            images' cross-entropies (so that their number does not matter).
+        gradient: root mean square of ∂L/∂z over images, channels and positions, where z > 0 (else no
+            gradient passes), L the *sum* of the images' cross-entropies (so that their number does not matter).
         mean_square: of ReLU(z), over images, channels and positions.
         image_variance: what of that differs from image to image: the variance of ReLU(z) over images,
             averaged over channels and positions.
-        cosine: mean cosine similarity of ReLU(z) between two different images.
         active: share of z above zero, which is what ReLU lets pass.
     """
     parts = [part for part in network if convolutions(part)]
@@ -43,17 +42,14 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
         hook.remove()
     gradients = torch.autograd.grad(loss, outputs)
 
-    rows, number = [], len(inputs)
+    rows = []
     for depth, (output, gradient) in enumerate(zip(outputs, gradients), start=1):
-        activations = output.detach().relu().flatten(1)
-        directions = F.normalize(activations)
-        pairs = directions.sum(0).square().sum() - directions.square().sum()
+        activations = output.detach().relu()
         row = {
             "convolution": sum(len(convolutions(part)) for part in parts[:depth]),
-            "gradient": gradient.square().mean().sqrt().item(),
+            "gradient": (gradient * (output > 0)).square().mean().sqrt().item(),
             "mean_square": activations.square().mean().item(),
             "image_variance": activations.var(0, correction=0).mean().item(),
-            "cosine": (pairs / (number * (number - 1))).item(),
             "active": (output > 0).double().mean().item(),
         }
         rows.append(row)

@@ -33,6 +33,7 @@ STYLES = {
     "accuracy": {"color": "#000000", "linestyle": "-"},
     "vanishing": {"color": "#D55E00", "linestyle": "--"},
     "sgd": {"color": "#E69F00", "linestyle": ":"},
+    "none": {"color": "#999999", "linestyle": "--"},
     "he": {"color": "#56B4E9", "linestyle": (0, (1, 1))},
     "dirac": {"color": "#009E73", "linestyle": "-."},
     "residual": {"color": "#CC79A7", "linestyle": (0, (5, 1))},
@@ -73,17 +74,12 @@ def save(figure: plt.Figure, out: Path, name: str) -> None:
 
 
 def running_mean(values: np.ndarray, window: int = 100) -> np.ndarray:
-    """Mean over the `window` values around each (an epoch, in the assignment's budget); fewer at the ends.
-
-    Values that are not a number are left out; where there is no other, the mean is none either.
-    """
-    known = np.isfinite(values)
-    sums, counts = (np.concatenate([[0], np.cumsum(each)]) for each in (np.where(known, values, 0), known))
+    """Mean over the `window` values around each (an epoch, in the assignment's budget); fewer at the ends."""
+    sums = np.concatenate([[0], np.cumsum(values)])
     index = np.arange(len(values))
     half = np.minimum(index, window // 2)  # at the steep start as many before as after
     first, last = index - half, np.minimum(index + half + 1, len(values))
-    with np.errstate(invalid="ignore"):
-        return (sums[last] - sums[first]) / (counts[last] - counts[first])
+    return (sums[last] - sums[first]) / (last - first)
 
 
 def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
@@ -118,7 +114,9 @@ def part1_comparison(out: Path) -> None:
     comparison(out, "1_comparison", {name: (*place, place[0]) for name, place in PART1.items()}, lowest=20)
 
 
-def comparison(out: Path, figure_name: str, experiments: dict[str, tuple[str, str, str]], lowest: int) -> None:
+def comparison(
+    out: Path, figure_name: str, experiments: dict[str, tuple[str, str, str]], lowest: int, xlabel: str = "question"
+) -> None:
     """Experiments side by side, as far as they have been run: `{name: (question, label, short label)}`.
 
     Left, training accuracy: the running mean's mean over the seeds, and a band from the lowest to the
@@ -143,59 +141,61 @@ def comparison(out: Path, figure_name: str, experiments: dict[str, tuple[str, st
         )
     curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")
     curves.margins(x=0.01)
-    curves.legend(loc="lower right")
     ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")
     ends.plot([], [], "o", color="grey", label="test (mean beside it)")
     ends.set(
         xticks=range(len(logs)), xticklabels=[experiments[name][2] for name in logs], xlim=(-0.5, len(logs) - 0.3),
-        xlabel="question", title="at the end, each seed",
+        xlabel=xlabel, title="at the end, each seed",
     )  # fmt: skip
-    ends.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=3)
     save(figure, out, figure_name)
+
+
+def medians(magnitudes: np.ndarray, bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Median of G over seeds and over each 1/`bins` of the iterations: the bins' edges, and `(convolutions, bins)`.
+
+    NaN, which matplotlib leaves out, for 0, which has no place on a logarithmic axis.
+    """
+    edges = np.linspace(0, magnitudes.shape[-1], min(bins, magnitudes.shape[-1]) + 1).round().astype(int)
+    cells = [np.median(magnitudes[..., first:last], axis=(0, 2)) for first, last in itertools.pairwise(edges)]
+    values = np.stack(cells, axis=1)
+    return edges, np.where(values > 0, values, np.nan)
 
 
 def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str) -> None:
     """Question 2.2's figure: G of the first and the last convolution over iterations, for each of `logs` by label.
 
-    Faint: each seed at each iteration. Strong: the running geometric mean of all seeds.
+    Faint: each seed at each iteration. Strong: `medians`. Where G is exactly 0, there is no line.
     """
     figure, axes = plt.subplots()
     for label, log in logs.items():
         color = STYLES[log.stem.split("_")[1]]["color"]
-        magnitudes = above_zero(magnitudes_of(log))
+        magnitudes = magnitudes_of(log)
+        edges, values = medians(magnitudes)
         iterations = np.arange(1, magnitudes.shape[-1] + 1)
         for layer, place, linestyle in [(-1, f"last ({magnitudes.shape[1]}th)", "--"), (0, "first", "-")]:
-            axes.plot(iterations, magnitudes[:, layer].T, color=color, alpha=0.15, linewidth=0.4)
-            mean = np.exp(np.mean([running_mean(np.log(values)) for values in magnitudes[:, layer]], axis=0))
-            axes.plot(iterations, mean, color=color, linestyle=linestyle, label=f"{place} convolution{label}")
+            for seed in magnitudes[:, layer]:
+                axes.plot(iterations[seed > 0], seed[seed > 0], color=color, alpha=0.15, linewidth=0.4)
+            middles = (edges[:-1] + edges[1:] + 1) / 2
+            axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place} convolution{label}")
     axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)
     axes.margins(x=0.01)
     axes.legend(loc="best")
     save(figure, out, f"{question}_gradients")
 
 
-def above_zero(values: np.ndarray) -> np.ndarray:
-    """NaN, which matplotlib leaves out, for what has no place on a logarithmic axis."""
-    return np.where(values > 0, values, np.nan)
-
-
-def heat_map(out: Path, question: str, log: Path, title: str, bins: int = 200) -> None:
-    """G of every convolution at every iteration: the geometric mean over seeds and 1/`bins` of the iterations."""
-    magnitudes = geometric_mean(magnitudes_of(log), axis=0)
-    edges = np.linspace(0, magnitudes.shape[1], min(bins, magnitudes.shape[1]) + 1).round().astype(int)
-    means = np.stack(
-        [geometric_mean(magnitudes[:, first:last], axis=1) for first, last in itertools.pairwise(edges)], axis=1
-    )
+def heat_map(out: Path, question: str, log: Path, title: str) -> None:
+    """G of every convolution at every iteration (`medians`)."""
+    edges, values = medians(magnitudes_of(log))
     figure, axes = plt.subplots()
-    layers = np.arange(len(means) + 1) + 0.5
-    norm = matplotlib.colors.LogNorm()
-    mesh = axes.pcolormesh(edges, layers, above_zero(means), norm=norm, cmap="viridis", rasterized=True)
+    layers = np.arange(len(values) + 1) + 0.5
+    mesh = axes.pcolormesh(edges, layers, values, norm=matplotlib.colors.LogNorm(), cmap="viridis", rasterized=True)
     axes.set_facecolor("#BBBBBB")
     axes.grid(False)
     axes.set(xlabel="iteration", ylabel="convolution, first to last", title=title)
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.invert_yaxis()  # the image enters at the top
-    figure.colorbar(mesh, label=r"$G$" if means.all() else r"$G$ (grey: exactly 0)")
+    figure.colorbar(mesh, label=r"$G$ (grey: exactly 0)" if np.isnan(values).any() else r"$G$")
     save(figure, out, f"{question}_heatmap")
 
 
@@ -220,10 +220,10 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
             geometric_mean(signals_of(table, network, column), axis=0)
             for column in ("gradient", "image_variance", "mean_square")
         )
-        expected = {"color": "black", "linestyle": ":", "label": "theory: 1/6 of the mean square a layer"}
+        expected = {"color": "black", "linestyle": ":", "label": r"theory: a layer leaves 1/6 (left: $\sqrt{1/6}$)"}
         backward.plot(depth + 1, gradient[added] * DEFAULT_FACTOR ** ((added - depth) / 2), **expected)
         forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
-        forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square, all in all")
+        forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square of the output, all in all")
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
@@ -234,17 +234,17 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
 
 
 def depths(out: Path, logs: dict[int, Path], title: str) -> None:
-    """Test accuracy, and G of the first convolution in the first epoch, against the number of added layers."""
+    """Test accuracy, and G of the first convolution at the first step, against the number of added layers."""
     figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(7.2, 3.2))
     for added, log in logs.items():
         values = 100 * np.array(final_accuracies(log))
         accuracy.plot([added] * len(values), values, "o", color=STYLES["vanishing"]["color"], alpha=0.6)
-        starts = geometric_mean(magnitudes_of(log)[:, 0, :100], axis=1)
+        starts = magnitudes_of(log)[:, 0, 0]
         gradient.plot([added] * len(starts), starts, "o", color=STYLES["vanishing"]["color"], alpha=0.6)
-    accuracy.axhline(10, color="black", linestyle=":", label="guessing")
+    accuracy.axhline(10, color="black", linestyle=":", label="chance")
     accuracy.legend(loc="center right")
     accuracy.set(ylim=(0, 100), ylabel="test accuracy (%)", title=title)
-    gradient.set(yscale="log", ylabel=r"$G$ of the first convolution, first epoch")
+    gradient.set(yscale="log", ylabel=r"$G$ of the first convolution, first step")
     for axes in (accuracy, gradient):
         axes.set(xlabel="added convolutions", xticks=list(logs))
     save(figure, out, "2.3_depth")

@@ -59,10 +59,10 @@ def residual() -> nn.Sequential:
 class ScaledConv2d(nn.Conv2d):
     """A convolution with scaled weight standardisation (Brock et al. 2021, https://arxiv.org/abs/2102.06171).
 
-    It convolves with weights of mean 0 and variance `scale`²/fan_in in each output channel, where fan_in is
-    the number of weights of a channel: weights are normalised, activations never. With a scale of
-    √(2/(1 - 1/π)), the output of a ReLU leaves with the variance that it had before the ReLU. What a
-    channel learns to add to its scale is subject to weight decay, which thus draws it back to its start.
+    It convolves with weights of mean 0 and variance (scale + gain)²/fan_in in each output channel, where
+    fan_in is the number of weights of a channel: weights are normalised, activations never. With a scale of
+    √(2/(1 - 1/π)), ReLU's output has the variance of what came in. What a channel learns to add to its scale,
+    its gain, is subject to weight decay, which thus draws the sum back to where it started.
     """
 
     def __init__(self, *arguments, **settings):

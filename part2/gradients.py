@@ -20,8 +20,8 @@ def main():
     start, end = experiment.start_and_end(log)
     for place, layer in [("first", 0), ("last", -1)]:
         print(
-            f"G of the {place} convolution: {start[layer]:.2g} in the first epoch, "
-            f"{end[layer]:.2g} in the last (geometric means)"
+            f"G of the {place} convolution: {start[layer]:.2g} at the first step, "
+            f"{end[layer]:.2g} in the last epoch (median)"
         )
     plots.gradient_curves(arguments.out, "2.2", {"": log}, "Magnitude of gradients in the designed network")
     plots.heat_map(arguments.out, "2.2", log, "Magnitude of gradients in the designed network")

@@ -1,9 +1,10 @@
 """Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
 
-Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py).
-All are trained alike, and in two things unlike the rest of the assignment: half the learning rate,
-and clipping of gradients, for without BatchNorm a step changes what the network computes by more.
-`--unchanged` shows what happens without these two.
+Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py). All
+are trained alike, and in two things unlike the rest of the assignment, for without BatchNorm a step changes
+what the network computes by more: Muon's learning rate, for the convolutions' weights, is halved; and the
+gradients of all other parameters, which SGD trains, are clipped to a norm of 0.1 together. `--cures none`
+trains 2.3's network with the same care, which does not help it; `--unchanged` trains the cures without it.
 """
 
 import sys
@@ -29,23 +30,28 @@ class Cure(NamedTuple):
 
 
 CURES = {
+    "none": Cure("no cure, PyTorch's default", vanishing_network),
     "he": Cure("He initialisation", cures.he_initialized),
     "dirac": Cure("identity initialisation", cures.identity_initialized),
     "residual": Cure("residual blocks, zero at the start", cures.residual),
-    "scaled": Cure("scaled weights in residual blocks", cures.scaled),
+    "scaled": Cure("scaled weight standardisation, residual", cures.scaled),
 }
 SOLUTION = "scaled"
 CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
 
 
 def print_table(logs):
-    """One line an experiment: G of the first convolution in the first and the last epoch, accuracies, seconds."""
-    print(f"{'':46}{'G first, start':>16}{'end':>10}{'training':>10}{'seconds':>9}  test accuracy")
+    """One line an experiment: G of the first convolution at the first step and in the last epoch, and what came of it.
+
+    BatchNorm and standardisation make the loss independent of the weights' norm, and G inverse to it: compare
+    the G of such a network with itself, over layers and over time, rather than with another's.
+    """
+    print(f"{'':50}{'G first: step 1':>16}{'end':>10}{'training':>10}{'seconds':>9}  test accuracy")
     for label, log in logs.items():
         start, end = (epoch[0] for epoch in experiment.start_and_end(log))
         training, seconds = last_epoch(log, "train_accuracy"), experiment.mean_seconds(log)
         test = mean_and_deviation(experiment.final_accuracies(log))
-        print(f"{label:46}{start:16.1e}{end:10.1e}{training:10.1%}{seconds:9.0f}  {test}")
+        print(f"{label:50}{start:16.1e}{end:10.1e}{training:10.1%}{seconds:9.0f}  {test}")
 
 
 def main():
@@ -63,13 +69,12 @@ def main():
     for name in arguments.cures:
         label, settings = (f"{name}_unchanged", Settings()) if arguments.unchanged else (name, CAREFUL)
         experiment.run("2.4", label, CURES[name].make_network, prepare, arguments, settings, log_gradients=True)
-    makers = {"vanishing": vanishing_network} | {name: cure.make_network for name, cure in CURES.items()}
-    experiment.measure_signals("2.4", makers, prepare, arguments)
+    experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
 
     experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
     experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
-    plots.comparison(out, "2.4_cures", experiments, lowest=0)
-    plots.signals(out, "2.4", {name: experiments[name][1] for name in makers})
+    plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
+    plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
     experiments |= {f"{name}_unchanged": ("2.4", f"{cure.change}, unchanged", "") for name, cure in CURES.items()}
     logs = {label: experiment.log_path(out, question, name) for name, (question, label, _) in experiments.items()}
     print_table({label: log for label, log in logs.items() if experiment.finished(log)})

@@ -28,7 +28,8 @@ def test_the_logged_magnitude_is_that_of_the_definition(precision, synthetic):
     def make_network():
         return nn.Sequential(*small_network(), nn.Flatten())
 
-    settings = Settings(iterations=1, weight_decay=10.0)  # weight decay is no part of G
+    # neither weight decay nor clipping has a part in G
+    settings = Settings(iterations=1, optimizer="sgd", weight_decay=10.0, clip_norm=1e-6)
     _, columns, _ = train(make_network, images, labels, plain, settings, 0, precision, log_gradients=True)
 
     torch.manual_seed(0)
@@ -94,13 +95,13 @@ def test_signals_by_hand():
     """Two images, one convolution that doubles; then the sum of all outputs is the logit of class 0."""
     layer = nn.Conv2d(1, 1, 1, bias=False)
     layer.weight.data.fill_(2.0)
-    images = torch.tensor([[1.0, 0.0], [1.0, -1.0]]).view(2, 1, 1, 2)
+    images = torch.tensor([[1.0, 0.0], [2.0, -1.0]]).view(2, 1, 1, 2)
     read = nn.Linear(2, 10, bias=False)
     read.weight.data.zero_()[0] = 1.0
     (row,) = signals(nn.Sequential(layer, nn.ReLU(), nn.Flatten(), read), images, torch.tensor([0, 0]))
-    # outputs (2, 0) and (2, -2), after ReLU both (2, 0); logits of class 0: 2 for both
-    slope = torch.tensor([2.0] + [0.0] * 9).softmax(0)[0].item() - 1
+    # outputs (2, 0) and (4, -2), after ReLU (2, 0) and (4, 0); logits of class 0: 2 and 4
+    slopes = [torch.tensor([logit] + [0.0] * 9).softmax(0)[0].item() - 1 for logit in (2.0, 4.0)]
     assert row["convolution"] == 1 and row["active"] == 0.5
-    assert row["mean_square"] == 2 and row["image_variance"] == 0
-    assert row["cosine"] == pytest.approx(1)
-    assert row["gradient"] == pytest.approx((2 * slope**2 / 4) ** 0.5)
+    assert row["mean_square"] == (4 + 16) / 4
+    assert row["image_variance"] == (1 + 0) / 2  # of 2 and 4, and of 0 and 0
+    assert row["gradient"] == pytest.approx(((slopes[0] ** 2 + slopes[1] ** 2) / 4) ** 0.5)

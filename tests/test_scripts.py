@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 import torch
 
-from common import data, experiment, options
+from common import choice, data, experiment, options
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
 from part1 import crop
+from part2 import design
 
 TRIAL = ("--data-dir", "synthetic", "--iterations", 200)
 FOLDER = "trials/200x100-synthetic"
@@ -109,7 +110,7 @@ SCRIPTS = {
     "part1.crop": ("1.4_crop", 2),
     "part2.accuracy": ("2.1_accuracy", 1),
     "part2.gradients": ("2.1_accuracy", 2),
-    "part2.vanishing": ("2.3_vanishing", 5),
+    "part2.vanishing": ("2.3_vanishing", 4),
     "part2.solution": ("2.4_scaled", 2),
 }
 
@@ -148,6 +149,30 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
 
     assert run("--retrain")[0].startswith(name.removesuffix(".csv"))
     assert (out / "logs" / name).read_bytes() == logs[name]
+
+
+def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tmp_path, monkeypatch, capsys):
+    few = dict(list(design.CANDIDATES.items())[:2])
+    monkeypatch.setattr(design, "CANDIDATES", few)
+    monkeypatch.setattr(choice, "HELD_OUT", 9_500)  # of 10,000: 25 iterations an epoch
+    seen = []
+
+    def watch(network, images, labels, prepare):
+        seen.append(images)
+        return 0.5 + len(seen) / 100, 0.0
+
+    monkeypatch.setattr(choice, "evaluate", watch)
+    trial = ["--data-dir", "synthetic", "--iterations", "3", "--batch-size", "20", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["design.py", *trial])
+    options.run_script(design.main)
+    first = capsys.readouterr().out.splitlines()
+    assert [line.split("%")[0] for line in first[-2:]] == ["52.00", "51.00"]
+    held_out = data.load("synthetic").train_images[500:]
+    assert len(seen) == 2 and all(torch.equal(images, held_out) for images in seen)
+    rows = read_csv(tmp_path / "trials/3x20-synthetic/logs/2.0_design_synthetic.csv")
+    assert {row["candidate"] for row in rows} == set(few) and len(rows) == 2
+    options.run_script(design.main)
+    assert len(seen) == 2 and capsys.readouterr().out.splitlines() == first[-3:]
 
 
 def test_the_budget_and_the_report_folder_are_the_defaults(monkeypatch):
