@@ -152,14 +152,15 @@ def comparison(
 
 
 def medians(magnitudes: np.ndarray, bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Median of G over seeds and over each 1/`bins` of the iterations: the bins' edges, and `(convolutions, bins)`.
-
-    NaN, which matplotlib leaves out, for 0, which has no place on a logarithmic axis.
-    """
+    """Median of G over seeds and over each 1/`bins` of the iterations: the bins' edges, and `(convolutions, bins)`."""
     edges = np.linspace(0, magnitudes.shape[-1], min(bins, magnitudes.shape[-1]) + 1).round().astype(int)
     cells = [np.median(magnitudes[..., first:last], axis=(0, 2)) for first, last in itertools.pairwise(edges)]
-    values = np.stack(cells, axis=1)
-    return edges, np.where(values > 0, values, np.nan)
+    return edges, above_zero(np.stack(cells, axis=1))
+
+
+def above_zero(values: np.ndarray) -> np.ndarray:
+    """NaN, which matplotlib leaves out, for what has no place on a logarithmic axis."""
+    return np.where(values > 0, values, np.nan)
 
 
 def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str) -> None:
@@ -175,7 +176,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str)
         iterations = np.arange(1, magnitudes.shape[-1] + 1)
         for layer, place, linestyle in [(-1, f"last ({magnitudes.shape[1]}th)", "--"), (0, "first", "-")]:
             for seed in magnitudes[:, layer]:
-                axes.plot(iterations[seed > 0], seed[seed > 0], color=color, alpha=0.15, linewidth=0.4)
+                axes.plot(iterations, above_zero(seed), color=color, alpha=0.15, linewidth=0.4)
             middles = (edges[:-1] + edges[1:] + 1) / 2
             axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place} convolution{label}")
     axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)
@@ -220,10 +221,10 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
             geometric_mean(signals_of(table, network, column), axis=0)
             for column in ("gradient", "image_variance", "mean_square")
         )
-        expected = {"color": "black", "linestyle": ":", "label": r"theory: a layer leaves 1/6 (left: $\sqrt{1/6}$)"}
+        expected = {"color": "black", "linestyle": ":", "label": r"theory: $\sqrt{1/6}$ (right: 1/6) a layer"}
         backward.plot(depth + 1, gradient[added] * DEFAULT_FACTOR ** ((added - depth) / 2), **expected)
         forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
-        forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square of the output, all in all")
+        forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square, all in all")
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
