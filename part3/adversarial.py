@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from torchvision.io import write_png
+from torchvision.utils import save_image
 
 from common import data, image_plots, options
 from common.experiment import log_path
@@ -69,7 +69,7 @@ def save_images(folder, rows, images, attacked):
     for row in rows:
         for name, pixels in zip(image_plots.pair_names(row), (images, attacked.images)):
             with replacing(folder / name) as temporary:
-                write_png(pixels[row["index"]].to("cpu", torch.uint8), str(temporary))
+                save_image(pixels[row["index"]] / 255, temporary, format="png")
 
 
 def sweep(network, images, labels, max_iterations):

@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 from torch.nn import functional as F
-from torchvision.io import read_image
 
 from common import data, image_plots, options
 from common.experiment import log_path
@@ -55,14 +55,12 @@ def controls(images, attacked, seed=0):
 
 
 def shown_images(out, table, device):
-    """The images of question 3.1 as they were saved: originals, adversarial ones, and true categories."""
-    rows = read_csv(table)
-    folder = out / "figures" / "adversarial"
+    """The images of question 3.1 as they were saved: originals and adversarial ones, 0..255, and true categories."""
+    rows, *images = zip(*image_plots.read_pairs(out, table))
     originals, attacked = (
-        torch.stack([read_image(str(folder / name)) for name in names]).to(device)
-        for names in zip(*map(image_plots.pair_names, rows))
+        torch.from_numpy(255 * np.stack(kind)).round().permute(0, 3, 1, 2).to(device) for kind in images
     )
-    return originals, attacked.float(), torch.tensor([int(row["category"]) for row in rows], device=device)
+    return originals, attacked, torch.tensor([int(row["category"]) for row in rows], device=device)
 
 
 def feed(victim, source, images, attacked, labels, name):

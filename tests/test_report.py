@@ -3,9 +3,9 @@
 import re
 from functools import partial
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
-from torchvision.io import read_image
 
 from common import data
 from common.choice import held_out_means
@@ -93,16 +93,17 @@ def test_whoever_loads_the_committed_weights_and_images_finds_the_confidences_ag
     for row in rows:
         index, true, wrong = (int(row[name]) for name in ("index", "category", "category_after"))
         assert cifar.test_labels[index] == true != wrong
-        folder = REPORT / "figures" / "adversarial"
-        original = read_image(str(folder / f"{index:04d}_{CLASSES[true]}.png"))
-        attacked = read_image(str(folder / f"{index:04d}_{CLASSES[true]}_as_{CLASSES[wrong]}.png"))
-        assert torch.equal(original, cifar.test_images[index])
+        original, attacked = (
+            torch.from_numpy(255 * plt.imread(REPORT / "figures" / "adversarial" / name)).round().permute(2, 0, 1)
+            for name in (f"{index:04d}_{CLASSES[true]}.png", f"{index:04d}_{CLASSES[true]}_as_{CLASSES[wrong]}.png")
+        )
+        assert torch.equal(original, cifar.test_images[index].float())
         with torch.no_grad():
             before, after = network(crop.prepare(torch.stack([original, attacked]), statistics)).softmax(1)
         assert before.argmax() == true and after.argmax() == wrong
         assert before[true].item() == pytest.approx(float(row["confidence_before"]), abs=1e-3)
         assert after[wrong].item() == pytest.approx(float(row["confidence_after"]), abs=1e-3) and after[wrong] > 0.9899
-        distance = (attacked.float() - original.float()).abs().max()
+        distance = (attacked - original).abs().max()
         assert distance == float(row["linf"]) <= int(row["iterations"])
 
 

@@ -11,6 +11,7 @@ from common import choice, data, experiment, options
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
 from part1 import crop
 from part2 import design
+from part3 import adversarial, transfer
 
 TRIAL = ("--data-dir", "synthetic", "--iterations", 200)
 FOLDER = "trials/200x100-synthetic"
@@ -173,6 +174,39 @@ def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tm
     assert {row["candidate"] for row in rows} == set(few) and len(rows) == 2
     options.run_script(design.main)
     assert len(seen) == 2 and capsys.readouterr().out.splitlines() == first[-3:]
+
+
+def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))
+    monkeypatch.setattr(adversarial, "SWEPT", 20)
+    monkeypatch.setattr(transfer, "FEW", 20)
+    budget = ["--data-dir", "synthetic", "--iterations", "20", "--batch-size", "20", "--out", str(tmp_path)]
+
+    def run(script, *flags):
+        monkeypatch.setattr("sys.argv", ["script.py", *budget, "--max-iterations", "5", *flags])
+        options.run_script(script.main)
+        return capsys.readouterr().out.splitlines()
+
+    trained, out = (tmp_path / f"trials/20x20-synthetic{limit}" for limit in ("", "-max_iterations5"))
+    first = run(adversarial)
+    assert "training question 1.4's network first" in first[0]
+    logs, figures, pairs = files(out / "logs"), files(out / "figures"), files(out / "figures/adversarial")
+    assert len(pairs) == 2 * len(read_csv(out / "logs/3.1_adversarial_synthetic.csv")) and len(figures) == 2 * 5
+    attacks = read_csv(out / "logs/3.1_attacks_synthetic.csv")
+    assert [int(row["index"]) for row in attacks] == list(range(500))
+    assert max(float(row["linf"]) for row in attacks) <= 5  # five steps of one level
+
+    again = run(adversarial)
+    assert again[1:] == first[-len(again) + 1 :]
+    assert files(out / "logs") == logs and files(out / "figures/adversarial") == pairs
+    second = run(transfer)
+    assert {path.name for path in (trained / "weights").iterdir()} == {
+        f"{name}_synthetic_seed{seed}.pt"
+        for name, seed in [("1.4_crop", 0), ("1.4_crop", 1), ("2.1_accuracy", 0), ("2.4_scaled", 0)]
+    }
+    assert sum("% right" in line for line in second) == 8
+    assert len(files(out / "figures")) == 2 * 7
+    assert run(transfer)[-4:] == second[-4:]
 
 
 def test_the_budget_and_the_report_folder_are_the_defaults(monkeypatch):
