@@ -7,27 +7,34 @@ import pytest
 
 from common import data
 from common.choice import held_out_means
-from common.experiment import final_accuracies, log_path, mean_and_deviation, paired_difference, results
+from common.experiment import (
+    final_accuracies,
+    geometric_mean,
+    log_path,
+    mean_and_deviation,
+    paired_difference,
+    results,
+    signals_of,
+    start_and_end,
+)
 from common.networks import table1_network
 from common.options import ITERATIONS
 from common.preprocess import channel_statistics
 from common.records import ROOT, load_checkpoint, read_csv, read_log
 from common.training import Settings, evaluate
 from part1 import crop, procedure
-from part2 import accuracy, solution
-from part2.networks import designed_network
+from part2 import accuracy
+from part2.networks import ADDED, designed_network
 
 REPORT = ROOT / "report"
 
 
 SEEDS = {  # of every experiment that is committed
     **{("1.1", "raw"): 5, ("1.2", "normalize"): 5, ("1.2", "centered"): 5, ("1.3", "flip"): 5, ("1.4", "crop"): 5},
-    **{("2.1", "accuracy"): 3, ("2.3", "vanishing"): 3, ("2.3", "sgd_vanishing"): 1},
-    **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5, 10)},
-    **{("2.4", "scaled"): 3, ("2.4", "residual"): 3, ("2.4", "none"): 1, ("2.4", "he"): 1, ("2.4", "dirac"): 1},
+    **{("2.1", "accuracy"): 3, ("2.3", "vanishing"): 3},
+    **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5)},
 }
 ANSWERS = {"1.1": "raw", "1.2": "normalize", "1.3": "flip", "1.4": "crop", "2.1": "accuracy", "2.3": "vanishing"}
-ANSWERS["2.4"] = solution.SOLUTION
 
 
 @pytest.mark.parametrize("question, name", SEEDS)
@@ -76,6 +83,16 @@ def test_the_readme_says_what_the_logs_say():
     for out, experiment, other_out, other in across:
         difference = paired_difference(log_path(out, *experiment), log_path(other_out, *other))
         assert difference.partition(" points")[0] in readme
+
+
+def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    gradient = geometric_mean(signals_of(log_path(REPORT, "2.3", "signals"), "vanishing", "gradient"), axis=0)
+    start, _ = start_and_end(log_path(REPORT, "2.3", "vanishing"))
+    assert f"leaves {(gradient[0] / gradient[ADDED]) ** (1 / ADDED):.3f} of the gradient's scale" in readme
+    assert f"is {start[0]:.1e} in the first convolution" in readme and f"{start[-1]:.1e} in the last" in readme
+    for added in (0, 2, 5):
+        assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
 
 
 @pytest.mark.parametrize(
