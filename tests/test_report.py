@@ -32,7 +32,7 @@ REPORT = ROOT / "report"
 SEEDS = {  # of every experiment that is committed
     **{("1.1", "raw"): 5, ("1.2", "normalize"): 5, ("1.2", "centered"): 5, ("1.3", "flip"): 5, ("1.4", "crop"): 5},
     **{("2.1", "accuracy"): 3, ("2.3", "vanishing"): 3},
-    **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5)},
+    **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5, 10)},
 }
 ANSWERS = {"1.1": "raw", "1.2": "normalize", "1.3": "flip", "1.4": "crop", "2.1": "accuracy", "2.3": "vanishing"}
 
@@ -91,7 +91,7 @@ def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
     start, _ = start_and_end(log_path(REPORT, "2.3", "vanishing"))
     assert f"leaves {(gradient[0] / gradient[ADDED]) ** (1 / ADDED):.3f} of the gradient's scale" in readme
     assert f"is {start[0]:.1e} in the first convolution" in readme and f"{start[-1]:.1e} in the last" in readme
-    for added in (0, 2, 5):
+    for added in (0, 2, 5, 10):
         assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
 
 
