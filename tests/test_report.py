@@ -52,8 +52,8 @@ def test_the_readme_has_the_answer_of_each_question(question):
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith(f"| {question} ")]
     assert mean_and_deviation(final_accuracies(log_path(REPORT, question, name))) in line
-    for figure in re.findall(r"report/figures/\S+?\.png", line):
-        assert (ROOT / figure).exists()
+    figures = re.findall(r"report/figures/\S+?\.png", line)
+    assert f"report/figures/{question}_{name}.png" in figures and all((ROOT / figure).exists() for figure in figures)
 
 
 def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
