@@ -219,7 +219,7 @@ def signals_of(table: Path, network: str, column: str) -> np.ndarray:
     return np.array(list(seeds.values()))
 
 
-def geometric_mean(values: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
+def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
     """The mean for what spans orders of magnitude; 0 if any value is 0."""
     with np.errstate(divide="ignore"):
         return np.exp(np.log(values).mean(axis))

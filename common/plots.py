@@ -105,7 +105,7 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
     )
     axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), title=title)
     axes.margins(x=0.01)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right" if np.mean(accuracies) > 0.5 else "upper right")  # where no curve is
     save(figure, out, f"{question}_{name}")
 
 
@@ -176,7 +176,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str)
         iterations = np.arange(1, magnitudes.shape[-1] + 1)
         for layer, place, linestyle in [(-1, f"last ({magnitudes.shape[1]}th)", "--"), (0, "first", "-")]:
             for seed in magnitudes[:, layer]:
-                axes.plot(iterations, above_zero(seed), color=color, alpha=0.15, linewidth=0.4)
+                axes.plot(iterations, above_zero(seed), color=color, alpha=0.3, linewidth=0.4)
             middles = (edges[:-1] + edges[1:] + 1) / 2
             axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place} convolution{label}")
     axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)

@@ -35,24 +35,26 @@ def identity_initialized() -> nn.Sequential:
     return network
 
 
-class Residual(nn.Module):
-    """ReLU(x + convolution(ReLU(convolution(x)))) with two of the added convolutions (He et al. 2015)."""
-
-    def __init__(self, convolution: Callable[..., nn.Conv2d] = nn.Conv2d):
-        super().__init__()
-        self.conv1 = added_convolution(convolution)
-        self.conv2 = added_convolution(convolution)
+class Residual(nn.Sequential):
+    """ReLU(x + f(x)), where f are the layers given, one after another (He et al. 2015)."""
 
     def forward(self, activations: torch.Tensor) -> torch.Tensor:
-        return F.relu(activations + self.conv2(F.relu(self.conv1(activations))))
+        return F.relu(activations + super().forward(activations))
+
+
+def added_blocks(convolution: Callable[..., nn.Conv2d] = nn.Conv2d) -> list[Residual]:
+    """The 20 added convolutions, two in each residual block."""
+    return [
+        Residual(added_convolution(convolution), nn.ReLU(), added_convolution(convolution)) for _ in range(ADDED // 2)
+    ]
 
 
 def residual() -> nn.Sequential:
     """Cure 3: pairs of added convolutions as residual blocks whose second one starts at zero (Zhang et al. 2019)."""
-    blocks = [Residual() for _ in range(ADDED // 2)]
+    blocks = added_blocks()
     network = initialize_he(assemble(blocks))
     for block in blocks:
-        nn.init.zeros_(block.conv2.weight)
+        nn.init.zeros_(block[-1].weight)
     return network
 
 
@@ -79,8 +81,16 @@ class ScaledConv2d(nn.Conv2d):
 
 
 def scaled() -> nn.Sequential:
-    """Cure 4: all convolutions with scaled weight standardisation, the added ones in blocks that start at zero."""
-    blocks = [Residual(ScaledConv2d) for _ in range(ADDED // 2)]
+    """Cure 4: all convolutions with scaled weight standardisation, and residual blocks wherever the shape allows.
+
+    The added blocks start at zero, those around the second convolution of each group at half the scale.
+    """
+    blocks = added_blocks(ScaledConv2d)
     for block in blocks:
-        block.conv2.scale = 0.0
-    return assemble(blocks, convolution=ScaledConv2d)
+        block[-1].scale = 0.0
+
+    def half(convolution: ScaledConv2d) -> Residual:
+        convolution.scale /= 2
+        return Residual(convolution)
+
+    return assemble(blocks, convolution=ScaledConv2d, around=half)

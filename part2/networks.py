@@ -23,32 +23,35 @@ def assemble(
     width: int = WIDTH,
     groups: Sequence[int] = GROUPS,
     pooling: Callable[[int], nn.Module] = nn.MaxPool2d,
+    around: Callable[[nn.Conv2d], nn.Module] | None = None,
 ) -> nn.Sequential:
     """The plan of all networks of Part 2: a convolution, then `added`, then three groups of two convolutions.
 
     Pooling follows the first convolution of each group and ends the network; `norm` follows every
-    convolution, which then needs no bias. A layer's name has the number of the last convolution so far.
+    convolution, which then needs no bias; `around` may make the second convolution of a group part of
+    something else. A layer's name has the number of the last convolution so far.
     """
     network = nn.Sequential()
 
     def append(kind: str, layer: nn.Module) -> None:
         network.add_module(f"{kind}{len(convolutions(network)) + len(convolutions(layer))}", layer)
 
-    def append_convolution(inputs: int, outputs: int, pool: bool) -> None:
-        append("conv", convolution(inputs, outputs, kernel_size=3, padding=1, bias=norm is None))
+    def append_convolution(inputs: int, outputs: int, pool: bool = False, wrap: Callable | None = None) -> None:
+        layer = convolution(inputs, outputs, kernel_size=3, padding=1, bias=norm is None)
+        append("conv", wrap(layer) if wrap else layer)
         if pool:
             append("pool", pooling(2))  # before the other two, which then have a quarter of the work
         if norm:
             append("norm", norm(outputs))
         append("relu", nn.ReLU())
 
-    append_convolution(3, width, pool=False)
+    append_convolution(3, width)
     for layer in added:
         append("conv" if isinstance(layer, nn.Conv2d) else type(layer).__name__.lower(), layer)
     inputs = width
     for outputs in groups:
         append_convolution(inputs, outputs, pool=True)
-        append_convolution(outputs, outputs, pool=False)
+        append_convolution(outputs, outputs, wrap=around)
         inputs = outputs
     network.add_module("pool", pooling(4))
     network.add_module("flatten", nn.Flatten())

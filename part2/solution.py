@@ -4,7 +4,7 @@ Each cure keeps the gradient's scale from layer to layer at the start, in anothe
 are trained alike, and in two things unlike the rest of the assignment, for without BatchNorm a step changes
 what the network computes by more: Muon's learning rate, for the convolutions' weights, is halved; and the
 gradients of all other parameters, which SGD trains, are clipped to a norm of 0.1 together. `--cures none`
-trains 2.3's network with the same care, which does not help it; `--unchanged` trains the cures without it.
+trains 2.3's network with the same care; `--unchanged` trains the cures without it.
 """
 
 import sys

@@ -102,7 +102,7 @@ def main():
     networks = {"vanishing": vanishing_network, "he": he_initialized}
     signals = experiment.measure_signals("2.3", networks, prepare, arguments)
     logs = {added: experiment.log_path(arguments.out, "2.3", name_of(added)) for added in range(MOST + 1)}
-    logs = {added: log for added, log in logs.items() if experiment.finished(log)}
+    logs = {added: log for added, log in logs.items() if log.exists() and experiment.finished(log)}
     draw(arguments.out, logs)
     if ADDED in logs:
         explain(logs, signals)

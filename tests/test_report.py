@@ -10,30 +10,53 @@ import torch
 from common import data
 from common.choice import held_out_means
 from common.data import CLASSES
-from common.experiment import final_accuracies, log_path, mean_and_deviation, paired_difference, results
+from common.experiment import (
+    final_accuracies,
+    geometric_mean,
+    log_path,
+    mean_and_deviation,
+    paired_difference,
+    results,
+    signals_of,
+    start_and_end,
+)
 from common.networks import table1_network
 from common.options import ITERATIONS
-from common.plots import PART1
 from common.preprocess import channel_statistics
 from common.records import ROOT, load_checkpoint, read_csv, read_log
 from common.training import Settings, evaluate
 from part1 import crop, procedure
+from part2 import accuracy
+from part2.networks import ADDED, designed_network
 
 REPORT = ROOT / "report"
 
 
-@pytest.mark.parametrize("name", PART1)
-def test_part_1_has_five_full_real_runs_and_the_readme_has_their_answer(name):
-    question, _ = PART1[name]
+SEEDS = {  # of every experiment that is committed
+    **{("1.1", "raw"): 5, ("1.2", "normalize"): 5, ("1.2", "centered"): 5, ("1.3", "flip"): 5, ("1.4", "crop"): 5},
+    **{("2.1", "accuracy"): 3, ("2.3", "vanishing"): 3},
+    **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5, 10)},
+}
+ANSWERS = {"1.1": "raw", "1.2": "normalize", "1.3": "flip", "1.4": "crop", "2.1": "accuracy", "2.3": "vanishing"}
+
+
+@pytest.mark.parametrize("question, name", SEEDS)
+def test_the_committed_runs_are_real_and_full(question, name):
     log = log_path(REPORT, question, name)
-    assert sorted(results(log)) == sorted(read_log(log)) == [0, 1, 2, 3, 4]
-    assert all(int(row["iterations"]) == ITERATIONS for row in results(log).values())
+    assert sorted(results(log)) == sorted(read_log(log)) == list(range(SEEDS[question, name]))
+    assert all(int(row["iterations"]) == ITERATIONS and "+" not in row["commit"] for row in results(log).values())
     for columns in read_log(log).values():
         assert columns["iteration"].tolist() == list(range(1, ITERATIONS + 1))
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_the_readme_has_the_answer_of_each_question(question):
+    name = ANSWERS[question]
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith(f"| {question} ")]
-    assert mean_and_deviation(final_accuracies(log)) in line
-    assert (REPORT / "figures" / f"{question}_{name}.png").exists() and f"{question}_{name}.png" in line
+    assert mean_and_deviation(final_accuracies(log_path(REPORT, question, name))) in line
+    figures = re.findall(r"report/figures/\S+?\.png", line)
+    assert f"report/figures/{question}_{name}.png" in figures and all((ROOT / figure).exists() for figure in figures)
 
 
 def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
@@ -65,14 +88,27 @@ def test_the_readme_says_what_the_logs_say():
         assert difference.partition(" points")[0] in readme
 
 
-def test_the_committed_weights_are_those_of_the_log(cifar):
+def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    gradient = geometric_mean(signals_of(log_path(REPORT, "2.3", "signals"), "vanishing", "gradient"), axis=0)
+    start, _ = start_and_end(log_path(REPORT, "2.3", "vanishing"))
+    assert f"leaves {(gradient[0] / gradient[ADDED]) ** (1 / ADDED):.3f} of the gradient's scale" in readme
+    assert f"is {start[0]:.1e} in the first convolution" in readme and f"{start[-1]:.1e} in the last" in readme
+    for added in (0, 2, 5, 10):
+        assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
+
+
+@pytest.mark.parametrize(
+    "question, script, make_network", [("1.4", crop, table1_network), ("2.1", accuracy, designed_network)]
+)
+def test_the_committed_weights_are_those_of_the_log(question, script, make_network, cifar):
     """Part 3 rests on them."""
-    log = log_path(REPORT, "1.4", "crop")
-    network = table1_network()
+    log = log_path(REPORT, question, ANSWERS[question])
+    network = make_network()
     network.load_state_dict(load_checkpoint(REPORT / "weights" / f"{log.stem}_seed0.pt"))
-    question_1_4 = partial(crop.prepare, statistics=channel_statistics(cifar.train_images))
-    accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, question_1_4)
-    assert accuracy == pytest.approx(float(results(log)[0]["test_accuracy"]), abs=5e-4)
+    prepare = partial(script.prepare, statistics=channel_statistics(cifar.train_images))
+    test_accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
+    assert test_accuracy == pytest.approx(float(results(log)[0]["test_accuracy"]), abs=5e-4)
     assert loss == pytest.approx(float(results(log)[0]["test_loss"]), rel=1e-3)
 
 
