@@ -159,9 +159,9 @@ def final_accuracies(log: Path) -> list[float]:
     return [float(row["test_accuracy"]) for row in results(log).values()]
 
 
-def mean_seconds(log: Path) -> float:
-    """Mean time of a run's training."""
-    return statistics.mean(float(row["seconds"]) for row in results(log).values())
+def median_seconds(log: Path) -> float:
+    """Median time of a run's training: other work on the machine may have slowed one of them down."""
+    return statistics.median(float(row["seconds"]) for row in results(log).values())
 
 
 def mean_and_deviation(accuracies: list[float]) -> str:

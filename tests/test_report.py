@@ -21,7 +21,7 @@ from common.networks import table1_network
 from common.options import ITERATIONS
 from common.preprocess import channel_statistics
 from common.records import ROOT, load_checkpoint, read_csv, read_log
-from common.training import Settings, evaluate
+from common.training import PLAIN_SGD, Settings, evaluate
 from part1 import crop, procedure
 from part2 import accuracy
 from part2.networks import ADDED, designed_network
@@ -56,11 +56,14 @@ def test_the_readme_has_the_answer_of_each_question(question):
     assert f"report/figures/{question}_{name}.png" in figures and all((ROOT / figure).exists() for figure in figures)
 
 
-def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
+def test_the_procedures_are_those_that_won_on_held_out_images():
     log = REPORT / "logs" / "1.0_procedure.csv"
     means = held_out_means(log)
     assert set(means) == set(procedure.CANDIDATES)
     assert procedure.CANDIDATES[max(means, key=means.get)] == Settings()
+    best_sgd = procedure.CANDIDATES[max((name for name in means if name.startswith("SGD")), key=means.get)]
+    for setting in ("optimizer", "learning_rate", "momentum", "weight_decay"):
+        assert getattr(PLAIN_SGD, setting) == getattr(best_sgd, setting)
     for row in read_csv(log):  # a name means what it meant when it was logged
         for name, value in vars(procedure.CANDIDATES[row["candidate"]]).items():
             assert row[name] == str(value) or float(row[name]) == value
