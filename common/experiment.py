@@ -210,6 +210,13 @@ def signals_of(table: Path, network: str, column: str) -> np.ndarray:
     return np.array(list(seeds.values()))
 
 
+def left_by_a_layer(table: Path, network: str, added: int) -> float:
+    """What each of `added` layers behind the first convolution leaves of the gradient's scale, a new network's mean."""
+    convolution = signals_of(table, network, "convolution")[0]
+    gradient = geometric_mean(signals_of(table, network, "gradient"), axis=0)
+    return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
+
+
 def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
     """The mean for what spans orders of magnitude; 0 if any value is 0."""
     with np.errstate(divide="ignore"):

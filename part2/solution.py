@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import nn
 
 from common import experiment, options, plots
-from common.experiment import last_epoch, log_path, mean_and_deviation
+from common.experiment import last_epoch, left_by_a_layer, log_path, mean_and_deviation
 from common.training import Settings
 from part2 import cures
 from part2.accuracy import prepare
-from part2.networks import vanishing_network
+from part2.networks import ADDED, vanishing_network
 
 
 class Cure(NamedTuple):
@@ -80,14 +80,18 @@ def main():
     for name in arguments.cures:
         label, settings = (f"{name}_unchanged", Settings()) if arguments.unchanged else (name, CAREFUL)
         experiment.run("2.4", label, CURES[name].make_network, prepare, arguments, settings, log_gradients=True)
-    experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
+    signals = experiment.measure_signals(
+        "2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments
+    )
 
     experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
     experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
     plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
     plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
     for first, *cells in table(finished_logs(out)):
-        print(f"{first:50}" + "".join(f"{cell:>20}" for cell in cells))
+        print(f"{first:60}" + "".join(f"{cell:>20}" for cell in cells))
+    left = ", ".join(f"{name} {left_by_a_layer(signals, name, ADDED):.3f}" for name in CURES)
+    print(f"an added layer of a new network leaves of the gradient's scale: {left}")
 
 
 if __name__ == "__main__":

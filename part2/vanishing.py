@@ -30,7 +30,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from common import experiment, options, plots
-from common.experiment import geometric_mean, last_epoch, magnitudes_of, signals_of, start_and_end
+from common.experiment import (
+    geometric_mean,
+    last_epoch,
+    left_by_a_layer,
+    magnitudes_of,
+    signals_of,
+    start_and_end,
+)
 from common.gradients import DEFAULT_FACTOR
 from common.training import PLAIN_SGD, Settings
 from part2.accuracy import prepare
@@ -83,15 +90,15 @@ def explain(logs, signals):
         f"no gradient at all reaches the first convolution after iteration {last_gradients(log)} (of each seed)"
     )
     start, _ = start_and_end(log)
-    gradient, square, variance, active = (
+    square, variance, active = (
         geometric_mean(signals_of(signals, "vanishing", column), axis=0)
-        for column in ("gradient", "mean_square", "image_variance", "active")
+        for column in ("mean_square", "image_variance", "active")
     )
-    factor = (gradient[0] / gradient[ADDED]) ** (1 / ADDED)
     print(
         f"gradients: G is {start[0]:.1e} in the first convolution at the first step, {start[-1]:.1e} in the last; "
-        f"an added layer leaves {factor:.3f} of the scale (theory: {DEFAULT_FACTOR**0.5:.3f}, with the measured "
-        f"share of active ReLUs {geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5:.3f})"
+        f"an added layer leaves {left_by_a_layer(signals, 'vanishing', ADDED):.3f} of the scale (theory: "
+        f"{DEFAULT_FACTOR**0.5:.3f}, with the measured share of active ReLUs "
+        f"{geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5:.3f})"
     )
     print(
         f"images: of the outputs' mean square, a share of {variance[0] / square[0]:.2g} varies from image to image "

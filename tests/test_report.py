@@ -9,12 +9,11 @@ from common import data
 from common.choice import held_out_means
 from common.experiment import (
     final_accuracies,
-    geometric_mean,
+    left_by_a_layer,
     log_path,
     mean_and_deviation,
     paired_difference,
     results,
-    signals_of,
     start_and_end,
 )
 from common.networks import table1_network
@@ -90,9 +89,9 @@ def test_the_readme_says_what_the_logs_say():
 
 def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    gradient = geometric_mean(signals_of(log_path(REPORT, "2.3", "signals"), "vanishing", "gradient"), axis=0)
+    factor = left_by_a_layer(log_path(REPORT, "2.3", "signals"), "vanishing", ADDED)
     start, _ = start_and_end(log_path(REPORT, "2.3", "vanishing"))
-    assert f"leaves {(gradient[0] / gradient[ADDED]) ** (1 / ADDED):.3f} of the gradient's scale" in readme
+    assert f"leaves {factor:.3f} of the gradient's scale" in readme
     assert f"is {start[0]:.1e} in the first convolution" in readme and f"{start[-1]:.1e} in the last" in readme
     for added in (0, 2, 5, 10):
         assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
