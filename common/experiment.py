@@ -168,9 +168,9 @@ def final_accuracies(log: Path) -> list[float]:
     return [float(row["test_accuracy"]) for row in results(log).values()]
 
 
-def mean_seconds(log: Path) -> float:
-    """Mean time of a run's training."""
-    return statistics.mean(float(row["seconds"]) for row in results(log).values())
+def median_seconds(log: Path) -> float:
+    """Median time of a run's training: other work on the machine may have slowed one of them down."""
+    return statistics.median(float(row["seconds"]) for row in results(log).values())
 
 
 def mean_and_deviation(accuracies: list[float]) -> str:
@@ -217,6 +217,13 @@ def signals_of(table: Path, network: str, column: str) -> np.ndarray:
         if row["network"] == network:
             seeds.setdefault(row["seed"], []).append(float(row[column]))
     return np.array(list(seeds.values()))
+
+
+def left_by_a_layer(table: Path, network: str, added: int) -> float:
+    """What each of `added` layers behind the first convolution leaves of the gradient's scale, a new network's mean."""
+    convolution = signals_of(table, network, "convolution")[0]
+    gradient = geometric_mean(signals_of(table, network, "gradient"), axis=0)
+    return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
 
 
 def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:

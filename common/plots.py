@@ -228,7 +228,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     backward.set(title="backward: gradient of the output", ylabel=r"root mean square of $\partial L/\partial z$")
     forward.set(title="forward: output after ReLU", ylabel="variance between images")
     save(figure, out, f"{question}_signals")

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import nn
 
 from common import experiment, options, plots
-from common.experiment import Experiment, last_epoch, mean_and_deviation
+from common.experiment import Experiment, last_epoch, left_by_a_layer, log_path, mean_and_deviation
 from common.training import Settings
 from part2 import cures
 from part2.accuracy import prepare
-from part2.networks import vanishing_network
+from part2.networks import ADDED, vanishing_network
 
 
 class Cure(NamedTuple):
@@ -45,18 +45,29 @@ def experiment_of(name, unchanged=False):
     return Experiment("2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True)
 
 
-def print_table(logs):
-    """One line an experiment: G of the first convolution at the first step and in the last epoch, and what came of it.
+def table(logs):
+    """A row an experiment: G of the first convolution at the first step and in the last epoch, and what came of it.
 
     BatchNorm and standardisation make the loss independent of the weights' norm, and G inverse to it: compare
     the G of such a network with itself, over layers and over time, rather than with another's.
     """
-    print(f"{'':50}{'G first: step 1':>16}{'end':>10}{'training':>10}{'seconds':>9}  test accuracy")
+    yield "cure", "G, step 1", "G, end", "training accuracy", "seconds", "test accuracy"
     for label, log in logs.items():
         start, end = (epoch[0] for epoch in experiment.start_and_end(log))
-        training, seconds = last_epoch(log, "train_accuracy"), experiment.mean_seconds(log)
+        training, seconds = last_epoch(log, "train_accuracy"), experiment.median_seconds(log)
         test = mean_and_deviation(experiment.final_accuracies(log))
-        print(f"{label:50}{start:16.1e}{end:10.1e}{training:10.1%}{seconds:9.0f}  {test}")
+        yield label, f"{start:.1e}", f"{end:.1e}", f"{100 * training:.1f} %", f"{seconds:.0f}", test
+
+
+def finished_logs(out):
+    """What the table compares, by label: 2.1, 2.3, and each cure; with full steps where the procedure is unchanged."""
+    logs = {
+        "2.1: BatchNorm, no added layers, full steps": log_path(out, "2.1", "accuracy"),
+        "2.3: no cure, full steps": log_path(out, "2.3", "vanishing"),
+        **{cure.change: log_path(out, "2.4", name) for name, cure in CURES.items()},
+        **{f"{cure.change}, full steps": log_path(out, "2.4", f"{name}_unchanged") for name, cure in CURES.items()},
+    }
+    return {label: log for label, log in logs.items() if experiment.finished(log)}
 
 
 def main():
@@ -73,15 +84,18 @@ def main():
     out = arguments.out
     for name in arguments.cures:
         experiment.run(experiment_of(name, arguments.unchanged), arguments)
-    experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
+    signals = experiment.measure_signals(
+        "2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments
+    )
 
     experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
     experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
     plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
     plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
-    experiments |= {f"{name}_unchanged": ("2.4", f"{cure.change}, unchanged", "") for name, cure in CURES.items()}
-    logs = {label: experiment.log_path(out, question, name) for name, (question, label, _) in experiments.items()}
-    print_table({label: log for label, log in logs.items() if experiment.finished(log)})
+    for first, *cells in table(finished_logs(out)):
+        print(f"{first:60}" + "".join(f"{cell:>20}" for cell in cells))
+    left = ", ".join(f"{name} {left_by_a_layer(signals, name, ADDED):.3f}" for name in CURES)
+    print(f"an added layer of a new network leaves of the gradient's scale: {left}")
 
 
 if __name__ == "__main__":

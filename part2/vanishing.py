@@ -7,16 +7,17 @@ measured on new networks before any training (5 initialisations, 32 images):
     variance 1/(3n). A gradient that goes back through it becomes a sum of n terms with a third of its mean
     square, and ReLU lets half of that pass: a layer leaves √(1/6) = 0.41 of the gradient's scale, 20 layers
     2e-8. Measured factors differ by what theory leaves out: the share of ReLUs that are active is not
-    exactly half, and at the border a kernel reaches over zeros (0.93 of the n terms are left, on average).
+    exactly half, and at the border a kernel reaches over zeros, where part of a gradient is lost.
 (b) Forward. What distinguishes one image from another shrinks in the same way, and at first faster: ReLU
     leaves 0.34 of the variance of what is centred on zero, half of what differs little. Biases do not
     shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer;
     the best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
 (c) It is the depth: `--depth 0` trains the network without the added layers and without BatchNorm.
-(d) In training, nothing holds weights that get no gradient against weight decay. They shrink, so that
-    G falls further, in the last layers too, to where float32 ends. `--sgd` trains with plain SGD and without
-    weight decay: nothing but gradients moves a weight then. (Muon, the procedure's optimizer, gives every
-    step the same size, unless the gradient's norm is far below 1e-7.)
+(d) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
+    gradient that could switch it on again. Once a layer has none left, G is exactly 0 from there back to the
+    first. Weight decay hastens that, for no gradient holds the weights against it. `--sgd` trains without,
+    and with steps as small as the gradients are (Muon, the procedure's optimizer, gives every step the same
+    size, unless the gradient's norm is far below 1e-7).
 """
 
 import sys
@@ -26,8 +27,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+
 from common import experiment, options, plots
-from common.experiment import Experiment, geometric_mean, last_epoch, signals_of, start_and_end
+from common.experiment import (
+    Experiment,
+    geometric_mean,
+    last_epoch,
+    left_by_a_layer,
+    magnitudes_of,
+    signals_of,
+    start_and_end,
+)
 from common.gradients import DEFAULT_FACTOR
 from common.training import PLAIN_SGD, Settings
 from part2.accuracy import prepare
@@ -63,21 +74,30 @@ def draw(out, logs):
         plots.signals(out, "2.3", labels, theory=("vanishing", ADDED))
 
 
+def last_gradients(log):
+    """The last iteration at which G of the first convolution is not exactly 0, for each seed."""
+    return ", ".join(str(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, 0])
+
+
 def explain(logs, signals):
     """What training came to, what becomes of the gradients, and what becomes of the images."""
     log = logs[ADDED]
     accuracy, loss = last_epoch(log, "train_accuracy"), last_epoch(log, "loss")
     shallow = f"; without the added layers {last_epoch(logs[0], 'train_accuracy'):.1%}" if 0 in logs else ""
-    print(f"training: accuracy {accuracy:.1%}, loss {loss:.4f} in the last epoch, that of chance is ln 10{shallow}")
-    start, _ = start_and_end(log)
-    gradient, square, variance = (
-        geometric_mean(signals_of(signals, "vanishing", column), axis=0)
-        for column in ("gradient", "mean_square", "image_variance")
+    print(
+        f"training: accuracy {accuracy:.1%}, loss {loss:.4f} in the last epoch, that of chance is ln 10{shallow}; "
+        f"no gradient at all reaches the first convolution after iteration {last_gradients(log)} (of each seed)"
     )
-    factor = (gradient[0] / gradient[ADDED]) ** (1 / ADDED)
+    start, _ = start_and_end(log)
+    square, variance, active = (
+        geometric_mean(signals_of(signals, "vanishing", column), axis=0)
+        for column in ("mean_square", "image_variance", "active")
+    )
     print(
         f"gradients: G is {start[0]:.1e} in the first convolution at the first step, {start[-1]:.1e} in the last; "
-        f"an added layer leaves {factor:.3f} of the scale (theory: {DEFAULT_FACTOR**0.5:.3f})"
+        f"an added layer leaves {left_by_a_layer(signals, 'vanishing', ADDED):.3f} of the scale (theory: "
+        f"{DEFAULT_FACTOR**0.5:.3f}, with the measured share of active ReLUs "
+        f"{geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5:.3f})"
     )
     print(
         f"images: of the outputs' mean square, a share of {variance[0] / square[0]:.2g} varies from image to image "

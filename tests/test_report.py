@@ -12,19 +12,18 @@ from common.choice import held_out_means
 from common.data import CLASSES
 from common.experiment import (
     final_accuracies,
-    geometric_mean,
+    left_by_a_layer,
     log_path,
     mean_and_deviation,
     paired_difference,
     results,
-    signals_of,
     start_and_end,
 )
 from common.networks import table1_network
 from common.options import ITERATIONS
 from common.preprocess import channel_statistics
 from common.records import ROOT, load_checkpoint, read_csv, read_log
-from common.training import Settings, evaluate
+from common.training import PLAIN_SGD, Settings, evaluate
 from part1 import crop, procedure
 from part2 import accuracy
 from part2.networks import ADDED, designed_network
@@ -59,11 +58,14 @@ def test_the_readme_has_the_answer_of_each_question(question):
     assert f"report/figures/{question}_{name}.png" in figures and all((ROOT / figure).exists() for figure in figures)
 
 
-def test_the_default_procedure_is_the_one_that_won_on_held_out_images():
+def test_the_procedures_are_those_that_won_on_held_out_images():
     log = REPORT / "logs" / "1.0_procedure.csv"
     means = held_out_means(log)
     assert set(means) == set(procedure.CANDIDATES)
     assert procedure.CANDIDATES[max(means, key=means.get)] == Settings()
+    best_sgd = procedure.CANDIDATES[max((name for name in means if name.startswith("SGD")), key=means.get)]
+    for setting in ("optimizer", "learning_rate", "momentum", "weight_decay"):
+        assert getattr(PLAIN_SGD, setting) == getattr(best_sgd, setting)
     for row in read_csv(log):  # a name means what it meant when it was logged
         for name, value in vars(procedure.CANDIDATES[row["candidate"]]).items():
             assert row[name] == str(value) or float(row[name]) == value
@@ -90,9 +92,9 @@ def test_the_readme_says_what_the_logs_say():
 
 def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    gradient = geometric_mean(signals_of(log_path(REPORT, "2.3", "signals"), "vanishing", "gradient"), axis=0)
+    factor = left_by_a_layer(log_path(REPORT, "2.3", "signals"), "vanishing", ADDED)
     start, _ = start_and_end(log_path(REPORT, "2.3", "vanishing"))
-    assert f"leaves {(gradient[0] / gradient[ADDED]) ** (1 / ADDED):.3f} of the gradient's scale" in readme
+    assert f"leaves {factor:.3f} of the gradient's scale" in readme
     assert f"is {start[0]:.1e} in the first convolution" in readme and f"{start[-1]:.1e} in the last" in readme
     for added in (0, 2, 5, 10):
         assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
