@@ -24,11 +24,15 @@ def prepare(images, statistics, generator=None):
 EXPERIMENT = experiment.Experiment("1.3", "flip", table1_network, prepare)
 
 
+def draw(out):
+    plots.accuracy_curves(out, "1.3", "flip", "Normalised and flipped at random")
+    plots.part1_comparison(out)
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
-    plots.accuracy_curves(arguments.out, "1.3", "flip", "Normalised and flipped at random")
-    plots.part1_comparison(arguments.out)
+    draw(arguments.out)
 
 
 if __name__ == "__main__":

@@ -69,21 +69,38 @@ def compare_gradients(arguments, path, number=1000):
     write_csv(path, ["input", "cosine", "norm_ratio"], rows)
 
 
+def draw(out):
+    plots.accuracy_curves(out, "1.2", "normalize", "Normalised")
+    plots.part1_comparison(out)
+
+
+def answer(out):
+    """Differences of test accuracy in points, and the cosines, as text."""
+    raw, normalized, centered = (
+        experiment.log_path(out, question, name)
+        for question, name in [("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered")]
+    )
+    return {
+        "normalised less raw": experiment.paired_difference(normalized, raw),
+        "centered less raw": experiment.paired_difference(centered, raw),
+        "normalised less centered": experiment.paired_difference(normalized, centered),
+        "cosines": {row["input"]: row["cosine"] for row in read_csv(experiment.log_path(out, "1.2", "gradients"))},
+    }
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
-    log = experiment.run(EXPERIMENT, arguments)
-    control = experiment.run(CONTROL, arguments)
-    raw = experiment.log_path(arguments.out, "1.1", "raw")
-    print(f"normalised less raw: {experiment.paired_difference(log, raw)}")
-    print(f"centered less raw: {experiment.paired_difference(control, raw)}")
-    print(f"normalised less centered: {experiment.paired_difference(log, control)}")
+    experiment.run(EXPERIMENT, arguments)
+    experiment.run(CONTROL, arguments)
     gradients = experiment.log_path(arguments.out, "1.2", "gradients")
     if arguments.retrain or not gradients.exists():
         compare_gradients(arguments, gradients)
-    for row in read_csv(gradients):
-        print(f"cosine of the first gradient to that on normalised images: {row['cosine']} on {row['input']}")
-    plots.accuracy_curves(arguments.out, "1.2", "normalize", "Normalised")
-    plots.part1_comparison(arguments.out)
+    draw(arguments.out)
+    found = answer(arguments.out)
+    for name, cosine in found.pop("cosines").items():
+        print(f"cosine of the first gradient to that on normalised images: {cosine} on {name}")
+    for name, difference in found.items():
+        print(f"{name}: {difference}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ def prepare(images, statistics, generator=None, cutout=8):
 EXPERIMENT = experiment.Experiment("2.1", "accuracy", designed_network, prepare, log_gradients=True)
 
 
+def draw(out):
+    plots.accuracy_curves(out, "2.1", "accuracy", "The designed network")
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
@@ -36,7 +40,7 @@ def main():
     write_rows(experiment.log_path(arguments.out, "2.1", "architecture"), layers)
     for row in [layers[0].keys(), *(layer.values() for layer in layers)]:
         print("".join(f"{cell:<12}" for cell in row))
-    plots.accuracy_curves(arguments.out, "2.1", "accuracy", "The designed network")
+    draw(arguments.out)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,24 @@ from common import experiment, options, plots
 from part2 import accuracy
 
 
+def draw(out):
+    log, title = experiment.log_path(out, "2.1", "accuracy"), "Magnitude of gradients in the designed network"
+    plots.gradient_curves(out, "2.2", {"": log}, title)
+    plots.heat_map(out, "2.2", log, title)
+
+
+def answer(out):
+    """G at the first step, and its median over the last epoch, of the first and the last convolution, as text."""
+    start, end = experiment.start_and_end(experiment.log_path(out, "2.1", "accuracy"))
+    return {place: (f"{start[layer]:.2g}", f"{end[layer]:.2g}") for place, layer in [("first", 0), ("last", -1)]}
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
-    log = experiment.run(accuracy.EXPERIMENT, arguments)
-    start, end = experiment.start_and_end(log)
-    for place, layer in [("first", 0), ("last", -1)]:
-        print(
-            f"G of the {place} convolution: {start[layer]:.2g} at the first step, "
-            f"{end[layer]:.2g} in the last epoch (median)"
-        )
-    plots.gradient_curves(arguments.out, "2.2", {"": log}, "Magnitude of gradients in the designed network")
-    plots.heat_map(arguments.out, "2.2", log, "Magnitude of gradients in the designed network")
+    experiment.run(accuracy.EXPERIMENT, arguments)
+    draw(arguments.out)
+    for place, (start, end) in answer(arguments.out).items():
+        print(f"G of the {place} convolution: {start} at the first step, {end} in the last epoch (median)")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,22 @@ def finished_logs(out):
     return {label: log for label, log in logs.items() if experiment.finished(log)}
 
 
+def draw(out):
+    experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
+    experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
+    plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
+    plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
+
+
+def answer(out):
+    """The table's rows, and what an added layer of each new network leaves of the gradient's scale; all as text."""
+    signals = log_path(out, "2.4", "signals")
+    return {
+        "table": list(table(finished_logs(out))),
+        "left": {name: f"{left_by_a_layer(signals, name, ADDED):.3f}" for name in CURES},
+    }
+
+
 def main():
     parser = options.parser(__doc__)
     parser.add_argument(
@@ -81,20 +97,14 @@ def main():
     )
     parser.add_argument("--unchanged", action="store_true", help="train them with the procedure as it is")
     arguments = options.parse(parser)
-    out = arguments.out
     for name in arguments.cures:
         experiment.run(experiment_of(name, arguments.unchanged), arguments)
-    signals = experiment.measure_signals(
-        "2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments
-    )
-
-    experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
-    experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
-    plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
-    plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
-    for first, *cells in table(finished_logs(out)):
+    experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
+    draw(arguments.out)
+    found = answer(arguments.out)
+    for first, *cells in found["table"]:
         print(f"{first:60}" + "".join(f"{cell:>20}" for cell in cells))
-    left = ", ".join(f"{name} {left_by_a_layer(signals, name, ADDED):.3f}" for name in CURES)
+    left = ", ".join(f"{name} {factor}" for name, factor in found["left"].items())
     print(f"an added layer of a new network leaves of the gradient's scale: {left}")
 
 

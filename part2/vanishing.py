@@ -35,9 +35,9 @@ from common.experiment import (
     geometric_mean,
     last_epoch,
     left_by_a_layer,
+    log_path,
     magnitudes_of,
     signals_of,
-    start_and_end,
 )
 from common.gradients import DEFAULT_FACTOR
 from common.training import PLAIN_SGD, Settings
@@ -46,6 +46,13 @@ from part2.cures import he_initialized
 from part2.networks import ADDED, vanishing_network
 
 MOST = 100  # added layers that `--depth` takes
+SUMMARY = """\
+training: accuracy {training}, loss {loss} in the last epoch, that of chance is ln 10; no gradient at all reaches \
+the first convolution after iteration {silent} (of each seed)
+gradients: G is {first} in the first convolution at the first step, {last} in the last; an added layer leaves {left} \
+of the scale (theory: {theory}, with the measured share of active ReLUs {theory_active})
+images: of the outputs' mean square, a share of {varies_first} varies from image to image after the first \
+convolution, {varies_last} after the last added one"""
 
 
 def name_of(added, sgd=False):
@@ -59,14 +66,20 @@ def train(arguments):
         experiment.run(Experiment("2.3", name, make_network, prepare, settings, log_gradients=True), arguments)
 
 
-def draw(out, logs):
-    """The figures of what has been trained; `logs` by number of added layers."""
+def trained(out):
+    """The finished logs by number of added layers."""
+    logs = {added: log_path(out, "2.3", name_of(added)) for added in range(MOST + 1)}
+    return {added: log for added, log in logs.items() if log.exists() and experiment.finished(log)}
+
+
+def draw(out):
+    """The figures of what has been trained."""
+    logs, sgd = trained(out), log_path(out, "2.3", name_of(ADDED, sgd=True))
     if len(logs) > 1:
         plots.depths(out, logs, "Where learning dies")
     if ADDED in logs:
         title = "20 more convolutions, no BatchNorm"
         plots.accuracy_curves(out, "2.3", "vanishing", title)
-        sgd = experiment.log_path(out, "2.3", name_of(ADDED, sgd=True))
         gradients = {", Muon": logs[ADDED]} | ({", plain SGD without decay": sgd} if experiment.finished(sgd) else {})
         plots.gradient_curves(out, "2.3", gradients, f"Magnitude of gradients: {title}")
         plots.heat_map(out, "2.3", logs[ADDED], f"Magnitude of gradients: {title}")
@@ -79,30 +92,26 @@ def last_gradients(log):
     return ", ".join(str(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, 0])
 
 
-def explain(logs, signals):
-    """What training came to, what becomes of the gradients, and what becomes of the images."""
-    log = logs[ADDED]
-    accuracy, loss = last_epoch(log, "train_accuracy"), last_epoch(log, "loss")
-    shallow = f"; without the added layers {last_epoch(logs[0], 'train_accuracy'):.1%}" if 0 in logs else ""
-    print(
-        f"training: accuracy {accuracy:.1%}, loss {loss:.4f} in the last epoch, that of chance is ln 10{shallow}; "
-        f"no gradient at all reaches the first convolution after iteration {last_gradients(log)} (of each seed)"
-    )
-    start, _ = start_and_end(log)
+def answer(out):
+    """What training came to, what becomes of the gradients, and what becomes of the images; numbers as text."""
+    log, signals = log_path(out, "2.3", "vanishing"), log_path(out, "2.3", "signals")
+    start, _ = experiment.start_and_end(log)
     square, variance, active = (
         geometric_mean(signals_of(signals, "vanishing", column), axis=0)
         for column in ("mean_square", "image_variance", "active")
     )
-    print(
-        f"gradients: G is {start[0]:.1e} in the first convolution at the first step, {start[-1]:.1e} in the last; "
-        f"an added layer leaves {left_by_a_layer(signals, 'vanishing', ADDED):.3f} of the scale (theory: "
-        f"{DEFAULT_FACTOR**0.5:.3f}, with the measured share of active ReLUs "
-        f"{geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5:.3f})"
-    )
-    print(
-        f"images: of the outputs' mean square, a share of {variance[0] / square[0]:.2g} varies from image to image "
-        f"after the first convolution, {variance[ADDED] / square[ADDED]:.1e} after the last added one"
-    )
+    return {
+        "training": f"{100 * last_epoch(log, 'train_accuracy'):.1f} %",
+        "loss": f"{last_epoch(log, 'loss'):.4f}",
+        "silent": last_gradients(log),
+        "first": f"{start[0]:.1e}",
+        "last": f"{start[-1]:.1e}",
+        "left": f"{left_by_a_layer(signals, 'vanishing', ADDED):.3f}",
+        "theory": f"{DEFAULT_FACTOR**0.5:.3f}",
+        "theory_active": f"{geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5:.3f}",
+        "varies_first": f"{variance[0] / square[0]:.2g}",
+        "varies_last": f"{variance[ADDED] / square[ADDED]:.1e}",
+    }
 
 
 def main():
@@ -120,12 +129,10 @@ def main():
     arguments = options.parse(parser)
     train(arguments)
     networks = {"vanishing": vanishing_network, "he": he_initialized}
-    signals = experiment.measure_signals("2.3", networks, prepare, arguments)
-    logs = {added: experiment.log_path(arguments.out, "2.3", name_of(added)) for added in range(MOST + 1)}
-    logs = {added: log for added, log in logs.items() if log.exists() and experiment.finished(log)}
-    draw(arguments.out, logs)
-    if ADDED in logs:
-        explain(logs, signals)
+    experiment.measure_signals("2.3", networks, prepare, arguments)
+    draw(arguments.out)
+    if ADDED in trained(arguments.out):
+        print(SUMMARY.format(**answer(arguments.out)))
 
 
 if __name__ == "__main__":

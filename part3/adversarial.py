@@ -25,6 +25,11 @@ from part3.networks import trained_network
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SWEPT = 1000  # correctly classified test images that are attacked with each of these
 SHOWN = 2  # images of each category
+SUMMARY = """\
+of {attacked} test images classified correctly, wrong now with 99 % confidence: {succeeded}; not within the limit of \
+iterations: {failed} (their rows have succeeded = 0)
+iterations: {iterations} on average, at most {iterations_most}; medians: largest change {linf} levels, PSNR {psnr} dB
+{images_per_second} images/s; leaving early saves {saved} of all passes through the network"""
 
 
 def as_saved(network, labels, attacked):
@@ -89,15 +94,19 @@ def sweep(network, images, labels, max_iterations):
         }
 
 
+def tables_in(out):
+    return {name: log_path(out, "3.1", name) for name in ("adversarial", "attacks", "epsilon", "speed")}
+
+
 def run(arguments, again=False):
-    """Attack all test images, unless that is done, write images and tables, and return the tables' paths by name.
+    """Attack all test images, unless that is done, and write images and tables.
 
     Raises `RecordError` if the network classifies no test image correctly.
     """
-    tables = {name: log_path(arguments.out, "3.1", name) for name in ("adversarial", "attacks", "epsilon", "speed")}
+    tables = tables_in(arguments.out)
     if tables["adversarial"].exists() and not again:
         print(f"{tables['adversarial']} is there already: --retrain or another --out attacks again")
-        return tables
+        return
     cifar = data.load(arguments.data_dir, arguments.device)
     images, labels = cifar.test_images, cifar.test_labels
     network = trained_network("1.4", arguments, cifar)
@@ -128,26 +137,37 @@ def run(arguments, again=False):
     shown = first_of_each_category(rows)
     save_images(arguments.out / "figures" / "adversarial", shown, images, attacked)
     write_rows(tables["adversarial"], shown)
-    return tables
 
 
-def answer(tables):
-    """How many images were driven to 99 %, how far they had to move, and how long that took."""
+def draw(out):
+    tables = tables_in(out)
+    image_plots.pairs(out, tables["adversarial"])
+    image_plots.perturbations(out, tables["adversarial"])
+    image_plots.attack_distributions(out, tables["attacks"])
+    image_plots.category_matrix(out, tables["attacks"])
+    image_plots.step_sizes(out, tables["epsilon"])
+
+
+def answer(out):
+    """How many images were driven to 99 %, how far they had to move, and how long that took; numbers as text."""
+    tables = tables_in(out)
     (speed,) = read_csv(tables["speed"])
     rows = [row for row in read_csv(tables["attacks"]) if row["category_before"] == row["category"]]
     succeeded = sum(int(row["succeeded"]) for row in rows)
-    print(f"of {len(rows)} test images classified correctly, wrong now with {CONFIDENCE:.0%} confidence: {succeeded}")
-    if succeeded < len(rows):
-        print(f"not within the limit of iterations: {len(rows) - succeeded}; their rows have succeeded = 0")
-    iterations, linf, psnr = (
-        np.array([float(row[name]) for row in rows]) for name in ("iterations", "linf", "psnr_db")
-    )
-    print(
-        f"iterations: {iterations.mean():.1f} on average, at most {iterations.max():.0f}; "
-        f"medians: largest change {np.median(linf):.0f} levels, PSNR {np.median(psnr):.1f} dB"
-    )
-    saved = 1 - int(speed["passes"]) / int(speed["passes_if_none_left"])
-    print(f"{float(speed['images_per_second']):.0f} images/s; leaving early saves {saved:.0%} of all passes")
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
+    return {
+        "attacked": str(len(rows)),
+        "succeeded": str(succeeded),
+        "failed": str(len(rows) - succeeded),
+        "iterations": f"{columns['iterations'].mean():.1f}",
+        "iterations_most": f"{columns['iterations'].max():.0f}",
+        "linf": f"{np.median(columns['linf']):.0f}",
+        "l2": f"{np.median(columns['l2']):.0f}",
+        "psnr": f"{np.median(columns['psnr_db']):.1f}",
+        "images_per_second": f"{float(speed['images_per_second']):.0f}",
+        "seconds": f"{float(speed['seconds']):.0f}",
+        "saved": f"{100 * (1 - int(speed['passes']) / int(speed['passes_if_none_left'])):.0f} %",
+    }
 
 
 def parse(description):
@@ -166,14 +186,9 @@ def parse(description):
 
 def main():
     arguments = parse(__doc__)
-    out = arguments.out
-    tables = run(arguments, again=arguments.retrain)
-    image_plots.pairs(out, tables["adversarial"])
-    image_plots.perturbations(out, tables["adversarial"])
-    image_plots.attack_distributions(out, tables["attacks"])
-    image_plots.category_matrix(out, tables["attacks"])
-    image_plots.step_sizes(out, tables["epsilon"])
-    answer(tables)
+    run(arguments, again=arguments.retrain)
+    draw(arguments.out)
+    print(SUMMARY.format(**answer(arguments.out)))
 
 
 if __name__ == "__main__":

@@ -112,8 +112,13 @@ def alignment(networks, images, labels):
         }
 
 
-def run(arguments, tables, shown):
+def tables_in(out):
+    return {name: log_path(out, "3.2", name) for name in ("transfer", "epsilon", "matrix", "alignment")}
+
+
+def run(arguments):
     """Measure, and write the tables; the last says that all is there."""
+    tables, shown = tables_in(arguments.out), adversarial.tables_in(arguments.out)["adversarial"]
     cifar = data.load(arguments.data_dir, arguments.device)
     networks = {question: trained_network(question, arguments, cifar) for question in EXPERIMENTS}
     twin = {f"{SOURCE}, seed 1": trained_network(SOURCE, arguments, cifar, seed=1)}
@@ -147,31 +152,49 @@ def run(arguments, tables, shown):
     write_rows(tables["transfer"], rows + list(feed(victim, source, images, attacked, labels, "all")))
 
 
-def answer(tables):
-    """The victim's accuracy beside its controls, whose mistakes it repeats, and how alike the gradients are."""
-    for row in read_csv(tables["transfer"]):
-        accuracy, low, high = (100 * float(row[name]) for name in ("accuracy", "low", "high"))
-        print(
-            f"{row['number']:>5} images, {row['inputs']:16}: {accuracy:5.1f} % right ({low:.1f} to {high:.1f}); "
-            f"wrong like the attacked network: {row['wrong_like_source']} of {row['wrong']}"
-        )
-    for row in read_csv(tables["alignment"]):
-        cosine, same = float(row["cosine_mean"]), float(row["same_sign"])
-        print(f"gradients of {row['first']} and {row['second']}: cosine {cosine:.3f}, same sign {same:.1%}")
+def draw(out):
+    tables = tables_in(out)
+    image_plots.transfer(out, tables["transfer"], tables["epsilon"])
+    image_plots.source_and_victim(out, tables["matrix"])
+
+
+def answer(out):
+    """The victim's accuracy beside its controls, whose mistakes it repeats, and how alike the gradients are; as text."""
+    tables = tables_in(out)
+    percent = ("accuracy", "low", "high")
+    return {
+        "transfer": [
+            {**row, **{name: f"{100 * float(row[name]):.1f}" for name in percent}}
+            for row in read_csv(tables["transfer"])
+        ],
+        "alignment": [
+            {
+                "pair": f"{row['first']} and {row['second']}",
+                "cosine": f"{float(row['cosine_mean']):.3f}",
+                "same_sign": f"{100 * float(row['same_sign']):.1f} %",
+            }
+            for row in read_csv(tables["alignment"])
+        ],
+    }
 
 
 def main():
     arguments = adversarial.parse(__doc__)
-    out = arguments.out
-    tables = {name: log_path(out, "3.2", name) for name in ("transfer", "epsilon", "matrix", "alignment")}
-    shown = adversarial.run(arguments)["adversarial"]
-    if arguments.retrain or not tables["transfer"].exists():
-        run(arguments, tables, shown)
+    adversarial.run(arguments)
+    last = tables_in(arguments.out)["transfer"]
+    if arguments.retrain or not last.exists():
+        run(arguments)
     else:
-        print(f"{tables['transfer']} is there already: --retrain or another --out does it again")
-    image_plots.transfer(out, tables["transfer"], tables["epsilon"])
-    image_plots.source_and_victim(out, tables["matrix"])
-    answer(tables)
+        print(f"{last} is there already: --retrain or another --out does it again")
+    draw(arguments.out)
+    found = answer(arguments.out)
+    for row in found["transfer"]:
+        print(
+            "{number:>5} images, {inputs:16}: {accuracy:>5} % right ({low} to {high}); "
+            "wrong like the attacked network: {wrong_like_source} of {wrong}".format(**row)
+        )
+    for row in found["alignment"]:
+        print("gradients of {pair}: cosine {cosine}, same sign {same_sign}".format(**row))
 
 
 if __name__ == "__main__":
