@@ -159,7 +159,7 @@ def draw(out):
 
 
 def answer(out):
-    """The victim's accuracy beside its controls, whose mistakes it repeats, and how alike the gradients are; as text."""
+    """The victim's accuracy and its controls, whose mistakes it repeats, how alike the gradients are; as text."""
     tables = tables_in(out)
     percent = ("accuracy", "low", "high")
     return {
