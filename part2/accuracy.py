@@ -26,6 +26,7 @@ def prepare(images, statistics, generator=None, cutout=8):
     return images
 
 
+ASKED = 0.68  # test accuracy
 EXPERIMENT = experiment.Experiment("2.1", "accuracy", designed_network, prepare, log_gradients=True)
 
 

@@ -1,0 +1,139 @@
+"""The report: figures and numbers from the logs of the runs, text from report.typ, typeset by Typst.
+
+    python report/build.py --author "Ada Lovelace" --penn-key ada --collaborator "Charles Babbage"
+
+The same logs give the same bytes.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import matplotlib
+import typst
+
+from common import experiment, options
+from common.choice import held_out_means
+from common.experiment import log_path, mean_and_deviation
+from common.records import ROOT, RecordError, read_csv, read_results, replacing
+from part1 import normalize
+from part2 import accuracy, gradients, solution, vanishing
+from part3 import adversarial, attack, transfer
+from report import figures
+
+REPORT = ROOT / "report"
+AUTHOR, PENN_KEY = "Reference solution", "reference"
+MOST_PAGES = 12
+QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
+COMPARED = [  # (question, name) of an experiment, and of the one it is measured against, seed by seed
+    (("1.3", "flip"), ("1.2", "normalize")),
+    (("1.4", "crop"), ("1.3", "flip")),
+]
+
+
+def experiments(out):
+    """What came of each experiment, by the name of its log; numbers as text."""
+    found = {}
+    for name in {f"{row['question']}_{row['name']}" for row in read_results(out / "logs" / "results.csv")}:
+        log = log_path(out, *name.removesuffix("_synthetic").split("_", 1))
+        accuracies = experiment.final_accuracies(log)
+        found[name.removesuffix("_synthetic")] = {
+            "test": mean_and_deviation(accuracies),
+            "mean": f"{100 * sum(accuracies) / len(accuracies):.1f} %",
+            "training": f"{100 * experiment.last_epoch(log, 'train_accuracy'):.1f} %",
+            "seeds": str(len(accuracies)),
+            "minutes": f"{experiment.median_seconds(log) / 60:.1f}",
+            "parameters": next(iter(experiment.results(log).values()))["parameters"],
+        }
+    return found
+
+
+def answers(out):
+    """Every number of the report, as text: what the scripts print, and what all experiments have in common."""
+    rows = read_results(out / "logs" / "results.csv")
+    return {
+        "runs": experiments(out),
+        "differences": {
+            f"{first[1]} less {second[1]}": experiment.paired_difference(log_path(out, *first), log_path(out, *second))
+            for first, second in COMPARED
+        },
+        "procedure": {
+            name: f"{100 * mean:.1f} %" for name, mean in held_out_means(log_path(out, "1.0", "procedure")).items()
+        },
+        "design": {
+            name: f"{100 * mean:.1f} %" for name, mean in held_out_means(log_path(out, "2.0", "design")).items()
+        },
+        "architecture": read_csv(log_path(out, "2.1", "architecture")),
+        "1.2": normalize.answer(out),
+        "2.2": gradients.answer(out),
+        "2.3": vanishing.answer(out),
+        "2.4": solution.answer(out),
+        "3.1": adversarial.answer(out),
+        "3.2": transfer.answer(out),
+        "asked": f"{100 * accuracy.ASKED:.0f} %",
+        "confidence": f"{100 * attack.CONFIDENCE:.0f} %",
+        "machine": {name: ", ".join(sorted({row[name] for row in rows})) for name in ("device", "precision", "torch")},
+        "number_of_runs": str(len(rows)),
+    }
+
+
+def typeset(out, arguments):
+    """Write `out`/report.pdf; raise `RecordError` if it is not what the assignment asks for."""
+    inputs = {
+        "answers": json.dumps(answers(out), sort_keys=True),
+        "figures": "/" + (out / "figures").resolve().relative_to(out.resolve().anchor).as_posix(),
+        "author": arguments.author,
+        "penn_key": arguments.penn_key,
+        "collaborators": ", ".join(arguments.collaborator) or "none",
+        "trial": ", ".join(options.departures(out)),
+    }
+    compiler = typst.Compiler(
+        REPORT / "report.typ",
+        root=out.resolve().anchor,
+        sys_inputs=inputs,
+        font_paths=[Path(matplotlib.get_data_path()) / "fonts" / "ttf"],
+        ignore_system_fonts=True,
+    )
+    try:
+        check(compiler, out)
+        with replacing(out / "report.pdf") as temporary:
+            compiler.compile(output=temporary, format="pdf", timestamp=0)
+    except typst.TypstError as error:
+        raise RecordError(f"Typst: {error.message}") from error
+    print(f"wrote {out / 'report.pdf'}")
+
+
+def check(compiler, out):
+    """Page count, a heading for every question, and every figure that the scripts drew."""
+    pages = json.loads(compiler.query("<pages>", field="value"))[0]
+    if pages > MOST_PAGES:
+        raise RecordError(f"the report has {pages} pages, more than {MOST_PAGES}")
+    answered = set(json.loads(compiler.query("<question>", field="value")))
+    missing = [question for question in QUESTIONS if question not in answered]
+    if missing:
+        raise RecordError(f"the report has no section for question {', '.join(missing)}")
+    shown = set(json.loads(compiler.query("<plot>", field="value")))
+    missing = sorted({path.stem for path in (out / "figures").glob("*.pdf")} - shown)
+    if missing:
+        raise RecordError(f"the report does not show {', '.join(missing)}")
+
+
+def main():
+    parser = options.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--author", default=AUTHOR, help="(default: %(default)s)")
+    add("--penn-key", default=PENN_KEY, help="(default: %(default)s)")
+    add("--collaborator", action="append", default=[], help="at most two; give it once for each")
+    add("--out", type=Path, default=REPORT, metavar="DIR", help="folder of logs/ and figures/ (default: report)")
+    arguments = parser.parse_args()
+    if len(arguments.collaborator) > 2:
+        parser.error("argument --collaborator: the assignment allows two")
+    figures.draw(arguments.out)
+    typeset(arguments.out, arguments)
+
+
+if __name__ == "__main__":
+    options.run_script(main)
