@@ -102,8 +102,9 @@ def main():
     experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
     draw(arguments.out)
     found = answer(arguments.out)
-    for first, *cells in found["table"]:
-        print(f"{first:60}" + "".join(f"{cell:>20}" for cell in cells))
+    widths = [max(map(len, column)) for column in zip(*found["table"])]
+    for row in found["table"]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)))
     left = ", ".join(f"{name} {factor}" for name, factor in found["left"].items())
     print(f"an added layer of a new network leaves of the gradient's scale: {left}")
 
