@@ -33,7 +33,7 @@ def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 2
     """Each original beside its adversarial image, with what the network takes it for, and how surely."""
     shown = read_pairs(out, table)[:number]
     lines = -(-len(shown) // 4)  # rounded up
-    figure, grid = plt.subplots(lines, 8, figsize=(7.2, 1.12 * lines), squeeze=False)
+    figure, grid = plt.subplots(lines, 8, figsize=(6.9, 1.12 * lines), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, *images), cells in zip(shown, grid.reshape(-1, 2)):
@@ -45,7 +45,7 @@ def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 2
 
 def perturbations(out: Path, table: Path) -> None:
     """What was added to each image, amplified around grey."""
-    figure, grid = plt.subplots(4, 5, figsize=(6.4, 5.6))
+    figure, grid = plt.subplots(4, 5, figsize=(5.2, 4.7))
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
@@ -59,7 +59,7 @@ def perturbations(out: Path, table: Path) -> None:
 def attack_distributions(out: Path, table: Path) -> None:
     """Iterations and largest change of a pixel, over all test images that were classified correctly."""
     rows = [row for row in read_csv(table) if row["category_before"] == row["category"]]
-    figure, grid = plt.subplots(1, 2, figsize=(7.2, 2.8), sharey=True)
+    figure, grid = plt.subplots(1, 2, figsize=(6.9, 2.2), sharey=True)
     for axes, column, label in zip(
         grid, ("iterations", "linf"), ("iterations", r"$L_\infty$ distance (intensity levels)")
     ):
@@ -84,7 +84,7 @@ def category_matrix(out: Path, table: Path) -> None:
     counts = np.zeros((10, 10))
     for row in rows:
         counts[int(row["category"]), int(row["category_after"])] += 1
-    figure, axes = plt.subplots(figsize=(5.2, 4.6))
+    figure, axes = plt.subplots(figsize=(3.9, 3.6))
     heat_table(axes, 100 * counts / counts.sum(1, keepdims=True).clip(min=1), CLASSES, CLASSES)
     axes.set(xlabel="category of the adversarial image, for the network", ylabel="true category")
     save(figure, out, "3.1_categories")
@@ -98,14 +98,14 @@ def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: li
     axes.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(percent):
         color = "white" if value > percent.max() / 2 else "black"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=8)
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=7)
 
 
 def step_sizes(out: Path, table: Path) -> None:
     """Success, iterations and distances against the size of a step ε."""
     rows = read_csv(table)
     columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(7.2, 2.6))
+    figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(6.9, 2.2))
     success.plot(columns["epsilon"], 100 * columns["succeeded"], "o-", color="#0072B2", label="as computed")
     success.plot(
         columns["epsilon"], 100 * columns["succeeded_rounded"], "^--", color="#D55E00", label="rounded to 8 bits"
@@ -127,7 +127,7 @@ def step_sizes(out: Path, table: Path) -> None:
 
 def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
     """Accuracy of the second network on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(6.9, 2.6), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": "#000000", "marker": "s", "linestyle": ":"},
         "random signs": {"color": "#009E73", "marker": "^", "linestyle": "--"},
@@ -164,7 +164,7 @@ def source_and_victim(out: Path, table: Path) -> None:
     rows = read_csv(table)
     sources, victims = (list(dict.fromkeys(row[name] for row in rows)) for name in ("source", "victim"))
     accuracy = np.array([100 * float(row["accuracy"]) for row in rows]).reshape(len(sources), len(victims))
-    figure, axes = plt.subplots(figsize=(3.6, 3.2))
+    figure, axes = plt.subplots(figsize=(2.9, 2.7))
     heat_table(axes, accuracy, victims, sources)
     axes.set(xlabel="network that is shown the images", ylabel="network attacked", title="accuracy (%)")
     save(figure, out, "3.2_matrix")

@@ -46,17 +46,23 @@ PART1 = {
     "crop": ("1.4", "+ random crop"),
 }
 
+HALF, WIDE = (3.4, 2.5), (6.9, 2.7)  # inches: half the report's width, and all of it
+
 plt.rcParams.update(
     {
-        "figure.figsize": (6.4, 3.6),
+        "figure.figsize": HALF,
         "figure.constrained_layout.use": True,
+        "font.family": "STIXGeneral",  # as in the report
+        "mathtext.fontset": "stix",
         "font.size": 9,
+        "axes.titlesize": 9,
+        "legend.fontsize": 8,
         "axes.grid": True,
         "grid.alpha": 0.3,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
-        "savefig.dpi": 160,
+        "savefig.dpi": 200,
         "pdf.fonttype": 42,
     }
 )
@@ -95,13 +101,13 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
             running_mean(accuracy),
             color=style["color"],
             linewidth=1.2,
-            label=None if number else "training accuracy: batches (faint), mean over 100 (strong)",
+            label=None if number else "training: batches, mean over 100",
         )
     axes.axhline(
         100 * np.mean(accuracies),
         color="#CC79A7",
         linestyle=(0, (6, 2)),
-        label=f"test accuracy after the last iteration: {mean_and_deviation(accuracies)}",
+        label=f"test, at the end: {mean_and_deviation(accuracies)}",
     )
     axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), title=title)
     axes.margins(x=0.01)
@@ -124,7 +130,7 @@ def comparison(
     """
     logs = {name: log_path(out, question, name) for name, (question, _, _) in experiments.items()}
     logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
-    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(7.2, 3.8))
+    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(6.9, 3.2))
     for position, (name, log) in enumerate(logs.items()):
         seeds = list(read_log(log).values())
         training = np.stack([100 * columns["train_accuracy"] for columns in seeds])
@@ -139,7 +145,7 @@ def comparison(
         lowest_of_all = min(test.min(), training[:, -100:].mean(1).min())
         ends.annotate(
             f"{test.mean():.1f}", (position, lowest_of_all), (0, -6), textcoords="offset points",
-            ha="center", va="top", color=color,
+            ha="center", va="top", color=color, fontsize=8,
         )  # fmt: skip
     curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")
     curves.margins(x=0.01)
@@ -150,7 +156,7 @@ def comparison(
         xlabel=xlabel, title="at the end, each seed",
     )  # fmt: skip
     ends.tick_params(axis="x", rotation=0 if len(logs) < 5 else 45)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     save(figure, out, figure_name)
 
 
@@ -181,10 +187,10 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str)
             for seed in magnitudes[:, layer]:
                 axes.plot(iterations, above_zero(seed), color=color, alpha=0.3, linewidth=0.4)
             middles = (edges[:-1] + edges[1:] + 1) / 2
-            axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place} convolution{label}")
+            axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place}{label}")
     axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)
     axes.margins(x=0.01)
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=2, title="convolution")
     save(figure, out, f"{question}_gradients")
 
 
@@ -210,7 +216,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
     `theory` is a network and its number of added layers, for which to draw what theory says of these.
     """
     table = log_path(out, question, "signals")
-    figure, (backward, forward) = plt.subplots(1, 2, figsize=(7.2, 3.9))
+    figure, (backward, forward) = plt.subplots(1, 2, figsize=(6.9, 2.9))
     for name, label in labels.items():
         depth = signals_of(table, name, "convolution")[0]
         for axes, column in (backward, "gradient"), (forward, "image_variance"):
@@ -231,7 +237,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     backward.set(title="backward: gradient of the output", ylabel=r"root mean square of $\partial L/\partial z$")
     forward.set(title="forward: output after ReLU", ylabel="variance between images")
     save(figure, out, f"{question}_signals")
@@ -239,7 +245,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
 
 def depths(out: Path, logs: dict[int, Path], title: str) -> None:
     """Test accuracy, and G of the first convolution at the first step, against the number of added layers."""
-    figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(7.2, 3.2))
+    figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(6.9, 2.2))
     for added, log in logs.items():
         values = 100 * np.array(final_accuracies(log))
         accuracy.plot([added] * len(values), values, "o", color=STYLES["vanishing"]["color"], alpha=0.6)

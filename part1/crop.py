@@ -28,7 +28,7 @@ EXPERIMENT = experiment.Experiment("1.4", "crop", table1_network, prepare)
 
 
 def draw(out):
-    plots.accuracy_curves(out, "1.4", "crop", "Normalised, flipped and cropped at random")
+    plots.accuracy_curves(out, "1.4", "crop", "Normalised, flipped and cropped")
     plots.part1_comparison(out)
 
 

@@ -25,7 +25,7 @@ EXPERIMENT = experiment.Experiment("1.3", "flip", table1_network, prepare)
 
 
 def draw(out):
-    plots.accuracy_curves(out, "1.3", "flip", "Normalised and flipped at random")
+    plots.accuracy_curves(out, "1.3", "flip", "Normalised and flipped")
     plots.part1_comparison(out)
 
 

@@ -15,7 +15,7 @@ from part2 import accuracy
 
 
 def draw(out):
-    log, title = experiment.log_path(out, "2.1", "accuracy"), "Magnitude of gradients in the designed network"
+    log, title = experiment.log_path(out, "2.1", "accuracy"), "The designed network"
     plots.gradient_curves(out, "2.2", {"": log}, title)
     plots.heat_map(out, "2.2", log, title)
 

@@ -80,9 +80,9 @@ def draw(out):
     if ADDED in logs:
         title = "20 more convolutions, no BatchNorm"
         plots.accuracy_curves(out, "2.3", "vanishing", title)
-        gradients = {", Muon": logs[ADDED]} | ({", plain SGD without decay": sgd} if experiment.finished(sgd) else {})
-        plots.gradient_curves(out, "2.3", gradients, f"Magnitude of gradients: {title}")
-        plots.heat_map(out, "2.3", logs[ADDED], f"Magnitude of gradients: {title}")
+        gradients = {", Muon": logs[ADDED]} | ({", plain SGD": sgd} if experiment.finished(sgd) else {})
+        plots.gradient_curves(out, "2.3", gradients, title)
+        plots.heat_map(out, "2.3", logs[ADDED], title)
         labels = {"vanishing": "PyTorch's default", "he": "He initialisation"}
         plots.signals(out, "2.3", labels, theory=("vanishing", ADDED))
 
