@@ -7,6 +7,7 @@ The same logs give the same bytes.
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -24,8 +25,6 @@ from part2 import accuracy, gradients, solution, vanishing
 from part3 import adversarial, attack, transfer
 from report import figures
 
-REPORT = ROOT / "report"
-AUTHOR, PENN_KEY = "Reference solution", "reference"
 MOST_PAGES = 12
 QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
 COMPARED = [  # (question, name) of an experiment, and of the one it is measured against, seed by seed
@@ -80,59 +79,83 @@ def answers(out):
     }
 
 
-def typeset(out, arguments):
-    """Write `out`/report.pdf; raise `RecordError` if it is not what the assignment asks for."""
-    inputs = {
-        "answers": json.dumps(answers(out), sort_keys=True),
-        "figures": "/" + (out / "figures").resolve().relative_to(out.resolve().anchor).as_posix(),
-        "author": arguments.author,
-        "penn_key": arguments.penn_key,
-        "collaborators": ", ".join(arguments.collaborator) or "none",
-        "trial": ", ".join(options.departures(out)),
-    }
+def typeset(arguments, target):
+    """Write the report; raise `RecordError` if it is not what the assignment asks for."""
+    out = arguments.out.resolve()
     compiler = typst.Compiler(
-        REPORT / "report.typ",
-        root=out.resolve().anchor,
-        sys_inputs=inputs,
+        ROOT / "report" / "report.typ",
+        root=out.anchor,
+        sys_inputs={
+            "answers": json.dumps(answers(out), sort_keys=True),
+            "figures": "/" + (out / "figures").relative_to(out.anchor).as_posix(),
+            "author": arguments.author,
+            "penn_key": arguments.penn_key,
+            "collaborators": ", ".join(arguments.collaborator) or "none",
+            "trial": ", ".join(options.departures(out)),
+        },
         font_paths=[Path(matplotlib.get_data_path()) / "fonts" / "ttf"],
         ignore_system_fonts=True,
     )
     try:
         check(compiler, out)
-        with replacing(out / "report.pdf") as temporary:
+        with replacing(target) as temporary:
             compiler.compile(output=temporary, format="pdf", timestamp=0)
-    except typst.TypstError as error:
-        raise RecordError(f"Typst: {error.message}") from error
-    print(f"wrote {out / 'report.pdf'}")
+    except RuntimeError as error:  # also of a query
+        raise RecordError(f"Typst: {str(error).splitlines()[0]}") from error
 
 
 def check(compiler, out):
-    """Page count, a heading for every question, and every figure that the scripts drew."""
-    pages = json.loads(compiler.query("<pages>", field="value"))[0]
+    """Page count, a section for every question, and every figure that the scripts drew."""
+
+    def values(label):
+        return json.loads(compiler.query(f"<{label}>", field="value"))
+
+    (pages,) = values("pages")
     if pages > MOST_PAGES:
         raise RecordError(f"the report has {pages} pages, more than {MOST_PAGES}")
-    answered = set(json.loads(compiler.query("<question>", field="value")))
-    missing = [question for question in QUESTIONS if question not in answered]
-    if missing:
-        raise RecordError(f"the report has no section for question {', '.join(missing)}")
-    shown = set(json.loads(compiler.query("<plot>", field="value")))
-    missing = sorted({path.stem for path in (out / "figures").glob("*.pdf")} - shown)
-    if missing:
-        raise RecordError(f"the report does not show {', '.join(missing)}")
+    for what, expected, found in [
+        ("a section for question", QUESTIONS, values("question")),
+        ("the figure", sorted(path.stem for path in (out / "figures").glob("*.pdf")), values("plot")),
+    ]:
+        missing = [name for name in expected if name not in found]
+        if missing:
+            raise RecordError(f"the report lacks {what} {', '.join(missing)}")
+
+
+def parser(description):
+    """The flags that say whose report it is, and from which logs."""
+    parser = options.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--author", default="Reference solution", help="(default: %(default)s)")
+    add("--penn-key", default="reference", type=penn_key, help="(default: %(default)s)")
+    add("--collaborator", action="append", default=[], help="at most two; give the flag once for each")
+    add(
+        "--out",
+        type=Path,
+        default=ROOT / "report",
+        metavar="DIR",
+        help="folder of logs/ and figures/ (default: report)",
+    )
+    return parser
+
+
+def penn_key(text):
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} does not belong in a file name: letters, digits, - and _ do")
+    return text
+
+
+def build(arguments, target):
+    if len(arguments.collaborator) > 2:
+        raise RecordError("the assignment allows at most two collaborators")
+    figures.draw(arguments.out)
+    typeset(arguments, target)
+    print(f"wrote {target}")
 
 
 def main():
-    parser = options.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--author", default=AUTHOR, help="(default: %(default)s)")
-    add("--penn-key", default=PENN_KEY, help="(default: %(default)s)")
-    add("--collaborator", action="append", default=[], help="at most two; give it once for each")
-    add("--out", type=Path, default=REPORT, metavar="DIR", help="folder of logs/ and figures/ (default: report)")
-    arguments = parser.parse_args()
-    if len(arguments.collaborator) > 2:
-        parser.error("argument --collaborator: the assignment allows two")
-    figures.draw(arguments.out)
-    typeset(arguments.out, arguments)
+    arguments = parser(__doc__).parse_args()
+    build(arguments, arguments.out / "report.pdf")
 
 
 if __name__ == "__main__":

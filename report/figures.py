@@ -6,6 +6,7 @@ python report/figures.py [--out DIR]
 import argparse
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -17,37 +18,45 @@ from part3 import adversarial, transfer
 
 SCRIPTS = (raw, normalize, flip, crop, accuracy, gradients, vanishing, solution, adversarial, transfer)
 
-# The commands behind the report, in the order in which they can run, and the logs that each writes.
+
+class Run(NamedTuple):
+    minutes: int  # about, on two CPU cores
+    logs: list[str]
+
+
+# The commands behind the report, in the order in which they can run.
 RUNS = {
-    "part1/procedure.py": ["1.0_procedure"],
-    "part1/raw.py": ["1.1_raw"],
-    "part1/normalize.py": ["1.2_normalize", "1.2_centered", "1.2_gradients"],
-    "part1/flip.py": ["1.3_flip"],
-    "part1/crop.py": ["1.4_crop"],
-    "part2/design.py": ["2.0_design"],
-    "part2/accuracy.py": ["2.1_accuracy", "2.1_architecture"],
-    "part2/vanishing.py": ["2.3_vanishing", "2.3_signals"],
-    "part2/vanishing.py --sgd": ["2.3_sgd_vanishing"],
-    "part2/vanishing.py --depth 0 2 5 10": [f"2.3_depth{added}" for added in (0, 2, 5, 10)],
-    "part2/solution.py": ["2.4_scaled", "2.4_signals"],
-    "part2/solution.py --cures none he dirac residual": [f"2.4_{name}" for name in ("none", "he", "dirac", "residual")],
-    "part2/solution.py --unchanged": ["2.4_scaled_unchanged"],
-    "part3/adversarial.py": ["3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_speed"],
-    "part3/transfer.py": ["3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment"],
+    "part1/procedure.py --seeds 0 1": Run(25, ["1.0_procedure"]),
+    "part1/raw.py --seeds 0 1 2 3 4": Run(4, ["1.1_raw"]),
+    "part1/normalize.py --seeds 0 1 2 3 4": Run(8, ["1.2_normalize", "1.2_centered", "1.2_gradients"]),
+    "part1/flip.py --seeds 0 1 2 3 4": Run(4, ["1.3_flip"]),
+    "part1/crop.py --seeds 0 1 2 3 4": Run(4, ["1.4_crop"]),
+    "part2/design.py": Run(50, ["2.0_design"]),
+    "part2/accuracy.py --seeds 0 1 2": Run(16, ["2.1_accuracy", "2.1_architecture"]),
+    "part2/vanishing.py --seeds 0 1 2": Run(30, ["2.3_vanishing", "2.3_signals"]),
+    "part2/vanishing.py --sgd": Run(9, ["2.3_sgd_vanishing"]),
+    "part2/vanishing.py --depth 0 2 5 10": Run(24, [f"2.3_depth{added}" for added in (0, 2, 5, 10)]),
+    "part2/solution.py --seeds 0 1 2": Run(33, ["2.4_scaled", "2.4_signals"]),
+    "part2/solution.py --cures residual --seeds 0 1 2": Run(30, ["2.4_residual"]),
+    "part2/solution.py --cures none he dirac": Run(30, ["2.4_none", "2.4_he", "2.4_dirac"]),
+    "part2/solution.py --unchanged": Run(11, ["2.4_scaled_unchanged"]),
+    "part3/adversarial.py": Run(3, ["3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_speed"]),
+    "part3/transfer.py": Run(4, ["3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment"]),
 }
 
 
-def require_logs(out):
-    """Raise `RecordError`, which names the script that writes it, for the first log that is missing."""
-    for command, logs in RUNS.items():
-        for log in logs:
-            path = out / "logs" / f"{log}{'_synthetic' if 'synthetic' in options.departures(out) else ''}.csv"
-            if not path.exists():
-                raise RecordError(f"{path} is missing: `python {command}` writes it")
+def missing_logs(out, command):
+    """The logs that a command of `RUNS` writes and that are not there."""
+    synthetic = "_synthetic" if "synthetic" in options.departures(out) else ""
+    paths = [out / "logs" / f"{log}{synthetic}.csv" for log in RUNS[command].logs]
+    return [path for path in paths if not path.exists()]
 
 
 def draw(out):
-    require_logs(out)
+    """Draw them all; raise `RecordError`, which names the script that writes it, where a log is missing."""
+    for command in RUNS:
+        for path in missing_logs(out, command):
+            raise RecordError(f"{path} is missing: `python {command}` writes it")
     for script in SCRIPTS:
         script.draw(out)
 

@@ -1,0 +1,56 @@
+"""The ZIP to hand in, 1-KEY.zip: the report, and a folder of code for each part.
+
+    python report/submission.py --penn-key ada
+
+Typesets the report with this name on it first (report/build.py, with the same flags). Each folder has its own copy
+of common/, and part3 the trained networks, so that the scripts run from the unzipped folders as they are.
+"""
+
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import options
+from common.records import ROOT, RecordError, replacing
+from report import build
+
+WEIGHTS = ("1.4_crop_seed0.pt", "1.4_crop_seed1.pt", "2.1_accuracy_seed0.pt", "2.4_scaled_seed0.pt")
+
+
+def files():
+    """What goes into the ZIP beside the report: `{name in the ZIP: file}`."""
+    packed = {}
+    for part in ("part1", "part2", "part3"):
+        for folder, name in [(ROOT / part, part), (ROOT / "common", f"{part}/common")]:
+            packed |= {f"{name}/{path.name}": path for path in sorted(folder.glob("*.py"))}
+        packed[f"{part}/requirements.txt"] = ROOT / "requirements.txt"
+    for name in WEIGHTS:
+        packed[f"part3/report/weights/{name}"] = ROOT / "report" / "weights" / name
+    return packed
+
+
+def main():
+    parser = build.parser(__doc__)
+    parser.set_defaults(penn_key=None)
+    arguments = parser.parse_args()
+    if arguments.penn_key is None:
+        parser.error("argument --penn-key: the ZIP is named after it")
+    packed = files()
+    for path in packed.values():
+        if not path.exists():
+            raise RecordError(f"{path} is missing: `python part3/transfer.py` trains it")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.pdf"
+        build.build(arguments, report)
+        target = arguments.out / f"1-{arguments.penn_key}.zip"
+        with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, path in {"report.pdf": report, **packed}.items():
+                archive.write(path, name)
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    options.run_script(main)
