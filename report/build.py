@@ -6,6 +6,7 @@ The same logs give the same bytes.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -25,6 +26,7 @@ from part2 import accuracy, gradients, solution, vanishing
 from part3 import adversarial, attack, transfer
 from report import figures
 
+TEXT = ROOT / "report" / "report.typ"
 MOST_PAGES = 12
 QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
 COMPARED = [  # (question, name) of an experiment, and of the one it is measured against, seed by seed
@@ -82,11 +84,13 @@ def answers(out):
 def typeset(arguments, target):
     """Write the report; raise `RecordError` if it is not what the assignment asks for."""
     out = arguments.out.resolve()
+    numbers = json.dumps(answers(out), sort_keys=True)
     compiler = typst.Compiler(
-        ROOT / "report" / "report.typ",
+        TEXT,
         root=out.anchor,
         sys_inputs={
-            "answers": json.dumps(answers(out), sort_keys=True),
+            "answers": numbers,
+            "fingerprint": fingerprint(numbers),
             "figures": "/" + (out / "figures").relative_to(out.anchor).as_posix(),
             "author": arguments.author,
             "penn_key": arguments.penn_key,
@@ -102,6 +106,11 @@ def typeset(arguments, target):
             compiler.compile(output=temporary, format="pdf", timestamp=0)
     except RuntimeError as error:  # also of a query
         raise RecordError(f"Typst: {str(error).splitlines()[0]}") from error
+
+
+def fingerprint(numbers):
+    """Of the report's text and numbers; the PDF bears it among its keywords."""
+    return hashlib.sha256(TEXT.read_bytes() + numbers.encode()).hexdigest()
 
 
 def check(compiler, out):
