@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from common.data import CLASSES
-from common.plots import save
+from common.plots import WIDE, save
 from common.records import read_csv
 
 AMPLIFIED = 8  # the factor by which perturbations are shown
@@ -33,7 +33,7 @@ def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 2
     """Each original beside its adversarial image, with what the network takes it for, and how surely."""
     shown = read_pairs(out, table)[:number]
     lines = -(-len(shown) // 4)  # rounded up
-    figure, grid = plt.subplots(lines, 8, figsize=(6.9, 1.12 * lines), squeeze=False)
+    figure, grid = plt.subplots(lines, 8, figsize=(WIDE, 1.12 * lines), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, *images), cells in zip(shown, grid.reshape(-1, 2)):
@@ -59,7 +59,7 @@ def perturbations(out: Path, table: Path) -> None:
 def attack_distributions(out: Path, table: Path) -> None:
     """Iterations and largest change of a pixel, over all test images that were classified correctly."""
     rows = [row for row in read_csv(table) if row["category_before"] == row["category"]]
-    figure, grid = plt.subplots(1, 2, figsize=(6.9, 2.2), sharey=True)
+    figure, grid = plt.subplots(1, 2, figsize=(WIDE, 2.2), sharey=True)
     for axes, column, label in zip(
         grid, ("iterations", "linf"), ("iterations", r"$L_\infty$ distance (intensity levels)")
     ):
@@ -105,7 +105,7 @@ def step_sizes(out: Path, table: Path) -> None:
     """Success, iterations and distances against the size of a step ε."""
     rows = read_csv(table)
     columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(6.9, 2.2))
+    figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(WIDE, 2.2))
     success.plot(columns["epsilon"], 100 * columns["succeeded"], "o-", color="#0072B2", label="as computed")
     success.plot(
         columns["epsilon"], 100 * columns["succeeded_rounded"], "^--", color="#D55E00", label="rounded to 8 bits"
@@ -127,7 +127,7 @@ def step_sizes(out: Path, table: Path) -> None:
 
 def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
     """Accuracy of the second network on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(6.9, 2.6), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(WIDE, 2.6), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": "#000000", "marker": "s", "linestyle": ":"},
         "random signs": {"color": "#009E73", "marker": "^", "linestyle": "--"},

@@ -46,7 +46,7 @@ PART1 = {
     "crop": ("1.4", "+ random crop"),
 }
 
-HALF, WIDE = (3.4, 2.5), (6.9, 2.7)  # inches: half the report's width, and all of it
+HALF, WIDE = (3.4, 2.2), 6.9  # inches: a figure of half the report's width, and the whole width
 
 plt.rcParams.update(
     {
@@ -130,7 +130,7 @@ def comparison(
     """
     logs = {name: log_path(out, question, name) for name, (question, _, _) in experiments.items()}
     logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
-    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(6.9, 3.2))
+    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(WIDE, 3.2))
     for position, (name, log) in enumerate(logs.items()):
         seeds = list(read_log(log).values())
         training = np.stack([100 * columns["train_accuracy"] for columns in seeds])
@@ -177,7 +177,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str)
 
     Faint: each seed at each iteration. Strong: `medians`. Where G is exactly 0, there is no line.
     """
-    figure, axes = plt.subplots()
+    figure, axes = plt.subplots(figsize=(HALF[0], HALF[1] + 0.2 * len(logs)))  # inches: for the legend
     for label, log in logs.items():
         color = STYLES[log.stem.split("_")[1]]["color"]
         magnitudes = magnitudes_of(log)
@@ -187,10 +187,10 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str)
             for seed in magnitudes[:, layer]:
                 axes.plot(iterations, above_zero(seed), color=color, alpha=0.3, linewidth=0.4)
             middles = (edges[:-1] + edges[1:] + 1) / 2
-            axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place}{label}")
+            axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place} conv.{label}")
     axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)
     axes.margins(x=0.01)
-    figure.legend(loc="outside lower center", ncols=2, title="convolution")
+    figure.legend(loc="outside lower center", ncols=2)
     save(figure, out, f"{question}_gradients")
 
 
@@ -216,7 +216,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
     `theory` is a network and its number of added layers, for which to draw what theory says of these.
     """
     table = log_path(out, question, "signals")
-    figure, (backward, forward) = plt.subplots(1, 2, figsize=(6.9, 2.9))
+    figure, (backward, forward) = plt.subplots(1, 2, figsize=(WIDE, 2.9))
     for name, label in labels.items():
         depth = signals_of(table, name, "convolution")[0]
         for axes, column in (backward, "gradient"), (forward, "image_variance"):
@@ -245,7 +245,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
 
 def depths(out: Path, logs: dict[int, Path], title: str) -> None:
     """Test accuracy, and G of the first convolution at the first step, against the number of added layers."""
-    figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(6.9, 2.2))
+    figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(WIDE, 2.2))
     for added, log in logs.items():
         values = 100 * np.array(final_accuracies(log))
         accuracy.plot([added] * len(values), values, "o", color=STYLES["vanishing"]["color"], alpha=0.6)
