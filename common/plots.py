@@ -136,18 +136,21 @@ def comparison(
         for marker, face, values in [("o", color, test), ("^", "none", training[:, -100:].mean(1))]:
             places = np.full(len(values), position)
             ends.plot(places, values, marker, color=color, markerfacecolor=face, alpha=0.6, clip_on=False)
+        lowest_of_all = min(test.min(), training[:, -100:].mean(1).min())
         ends.annotate(
-            f"{test.mean():.1f}", (position, test.mean()), (7, 0), textcoords="offset points", va="center", color=color
-        )
+            f"{test.mean():.1f}", (position, lowest_of_all), (0, -6), textcoords="offset points",
+            ha="center", va="top", color=color,
+        )  # fmt: skip
     curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")
     curves.margins(x=0.01)
     ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")
-    ends.plot([], [], "o", color="grey", label="test (mean beside it)")
+    ends.plot([], [], "o", color="grey", label="test (mean below)")
     ends.set(
-        xticks=range(len(logs)), xticklabels=[experiments[name][2] for name in logs], xlim=(-0.5, len(logs) - 0.3),
+        xticks=range(len(logs)), xticklabels=[experiments[name][2] for name in logs], xlim=(-0.5, len(logs) - 0.5),
         xlabel=xlabel, title="at the end, each seed",
     )  # fmt: skip
-    figure.legend(loc="outside lower center", ncols=3)
+    ends.tick_params(axis="x", rotation=0 if len(logs) < 5 else 45)
+    figure.legend(loc="outside lower center", ncols=2)
     save(figure, out, figure_name)
 
 

@@ -88,8 +88,10 @@ def main():
     experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
     plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
     plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
-    for first, *cells in table(finished_logs(out)):
-        print(f"{first:60}" + "".join(f"{cell:>20}" for cell in cells))
+    rows = list(table(finished_logs(out)))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)))
     left = ", ".join(f"{name} {left_by_a_layer(signals, name, ADDED):.3f}" for name in CURES)
     print(f"an added layer of a new network leaves of the gradient's scale: {left}")
 

@@ -22,7 +22,8 @@ from common.preprocess import channel_statistics
 from common.records import ROOT, load_checkpoint, read_csv, read_log
 from common.training import PLAIN_SGD, Settings, evaluate
 from part1 import crop, procedure
-from part2 import accuracy
+from part2 import accuracy, solution, vanishing
+from part2.cures import scaled
 from part2.networks import ADDED, designed_network
 
 REPORT = ROOT / "report"
@@ -32,8 +33,12 @@ SEEDS = {  # of every experiment that is committed
     **{("1.1", "raw"): 5, ("1.2", "normalize"): 5, ("1.2", "centered"): 5, ("1.3", "flip"): 5, ("1.4", "crop"): 5},
     **{("2.1", "accuracy"): 3, ("2.3", "vanishing"): 3},
     **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5, 10)},
+    **{("2.3", "sgd_vanishing"): 1, ("2.4", "scaled"): 3, ("2.4", "residual"): 3, ("2.4", "scaled_unchanged"): 1},
+    **{("2.4", name): 1 for name in ("none", "he", "dirac")},
 }
 ANSWERS = {"1.1": "raw", "1.2": "normalize", "1.3": "flip", "1.4": "crop", "2.1": "accuracy", "2.3": "vanishing"}
+ANSWERS |= {"2.4": solution.SOLUTION}
+FIGURES = ANSWERS | {"2.4": "cures"}
 
 
 @pytest.mark.parametrize("question, name", SEEDS)
@@ -52,7 +57,8 @@ def test_the_readme_has_the_answer_of_each_question(question):
     (line,) = [line for line in lines if line.startswith(f"| {question} ")]
     assert mean_and_deviation(final_accuracies(log_path(REPORT, question, name))) in line
     figures = re.findall(r"report/figures/\S+?\.png", line)
-    assert f"report/figures/{question}_{name}.png" in figures and all((ROOT / figure).exists() for figure in figures)
+    assert f"report/figures/{question}_{FIGURES[question]}.png" in figures
+    assert all((ROOT / figure).exists() for figure in figures)
 
 
 def test_the_procedures_are_those_that_won_on_held_out_images():
@@ -93,12 +99,27 @@ def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
     start, _ = start_and_end(log_path(REPORT, "2.3", "vanishing"))
     assert f"leaves {factor:.3f} of the gradient's scale" in readme
     assert f"is {start[0]:.1e} in the first convolution" in readme and f"{start[-1]:.1e} in the last" in readme
+    assert f"After iteration {vanishing.last_gradients(log_path(REPORT, '2.3', 'vanishing'))}, in the three" in readme
+    sgd = log_path(REPORT, "2.3", "sgd_vanishing")
+    assert f"after iteration {vanishing.last_gradients(sgd)}, and test accuracy" in readme
+    assert f"ends at {mean_and_deviation(final_accuracies(sgd))}" in readme
     for added in (0, 2, 5, 10):
         assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
 
 
+def test_the_readme_says_of_the_cures_what_the_logs_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in solution.table(solution.finished_logs(REPORT)):
+        assert f"| {' | '.join(row)} |" in readme
+    signals = log_path(REPORT, "2.4", "signals")
+    none, he, *others = (f"{left_by_a_layer(signals, name, ADDED):.3f}" for name in solution.CURES)
+    assert len(set(others)) == 1
+    assert f"PyTorch's default leaves {none} of it, He initialisation {he}, the others {others[0]}" in readme
+
+
 @pytest.mark.parametrize(
-    "question, script, make_network", [("1.4", crop, table1_network), ("2.1", accuracy, designed_network)]
+    "question, script, make_network",
+    [("1.4", crop, table1_network), ("2.1", accuracy, designed_network), ("2.4", accuracy, scaled)],
 )
 def test_the_committed_weights_are_those_of_the_log(question, script, make_network, cifar):
     """Part 3 rests on them."""
