@@ -142,9 +142,9 @@ def comparison(
         for marker, face, values in [("o", color, test), ("^", "none", training[:, -100:].mean(1))]:
             places = np.full(len(values), position)
             ends.plot(places, values, marker, color=color, markerfacecolor=face, alpha=0.6, clip_on=False)
-        lowest_of_all = min(test.min(), training[:, -100:].mean(1).min())
+        below = min(test.min(), training[:, -100:].mean(1).min())
         ends.annotate(
-            f"{test.mean():.1f}", (position, lowest_of_all), (0, -6), textcoords="offset points",
+            f"{test.mean():.1f}", (position, below), (0, -6), textcoords="offset points",
             ha="center", va="top", color=color, fontsize=8,
         )  # fmt: skip
     curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")

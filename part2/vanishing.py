@@ -15,9 +15,9 @@ measured on new networks before any training (5 initialisations, 32 images):
 (c) It is the depth: `--depth 0` trains the network without the added layers and without BatchNorm.
 (d) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
     gradient that could switch it on again. Once a layer has none left, G is exactly 0 from there back to the
-    first. Weight decay hastens that, for no gradient holds the weights against it. `--sgd` trains without,
-    and with steps as small as the gradients are (Muon, the procedure's optimizer, gives every step the same
-    size, unless the gradient's norm is far below 1e-7).
+    first. What no gradient holds, weight decay shrinks besides. `--sgd` trains without it, and with steps as
+    small as the gradients are (Muon, the procedure's optimizer, gives every step the same size, unless the
+    gradient's norm is far below 1e-7): G ends in the same way.
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from statistics import mean
 
 import matplotlib.pyplot as plt
 import pytest
@@ -114,6 +115,8 @@ def test_the_readme_says_of_the_cures_what_the_logs_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for row in solution.table(solution.finished_logs(REPORT)):
         assert f"| {' | '.join(row)} |" in readme
+    dirac, residual = (mean(final_accuracies(log_path(REPORT, "2.4", name))) for name in ("dirac", "residual"))
+    assert f"end {100 * (residual - dirac):.0f} points of test accuracy apart" in readme
     signals = log_path(REPORT, "2.4", "signals")
     none, he, *others = (f"{left_by_a_layer(signals, name, ADDED):.3f}" for name in solution.CURES)
     assert len(set(others)) == 1
