@@ -29,9 +29,17 @@ def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
     axes.set_title(title, fontsize=6.5, pad=2)
 
 
-def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 20) -> None:
-    """Each original beside its adversarial image, with what the network takes it for, and how surely."""
-    shown = read_pairs(out, table)[:number]
+def pairs(out: Path, table: Path) -> None:
+    """Each original beside its adversarial image, with what the network takes it for, and how surely.
+
+    All of them for the report, and four for the README.
+    """
+    shown = read_pairs(out, table)
+    save(side_by_side(shown), out, "3.1_adversarial")
+    save(side_by_side(shown[::5]), out, "3.1_four", formats=["png"])
+
+
+def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> plt.Figure:
     lines = -(-len(shown) // 4)  # rounded up
     figure, grid = plt.subplots(lines, 8, figsize=(WIDE, 1.12 * lines), squeeze=False)
     for axes in grid.flat:
@@ -40,7 +48,7 @@ def pairs(out: Path, table: Path, name: str = "3.1_adversarial", number: int = 2
         for when, image, axes in zip(("before", "after"), images, cells):
             category, confidence = CLASSES[int(row[f"category_{when}"])], float(row[f"confidence_{when}"])
             show(axes, image, f"{category}\n{100 * confidence:.1f} %")
-    save(figure, out, name)
+    return figure
 
 
 def perturbations(out: Path, table: Path) -> None:

@@ -1,6 +1,7 @@
 """One figure style, and the figures of the report, drawn from logs alone."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -68,13 +69,13 @@ plt.rcParams.update(
 )
 
 
-def save(figure: plt.Figure, out: Path, name: str) -> None:
+def save(figure: plt.Figure, out: Path, name: str, formats: Sequence[str] = ("pdf", "png")) -> None:
     """Write `out/figures/name.pdf` (for the report) and `.png` (for eyes); the same figure, the same bytes."""
     if departures(out):
         figure.suptitle(f"not the report's run: {', '.join(departures(out))}", color="#D55E00")
-    for suffix, metadata in [(".pdf", {"CreationDate": None}), (".png", {})]:
-        with replacing(out / "figures" / f"{name}{suffix}") as temporary:
-            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+    for format in formats:
+        with replacing(out / "figures" / f"{name}.{format}") as temporary:
+            figure.savefig(temporary, format=format, metadata={"CreationDate": None} if format == "pdf" else {})
     plt.close(figure)
     print(f"drew {out / 'figures' / name}.png")
 
