@@ -162,7 +162,7 @@ def run_script(main: Callable[[], None]) -> None:
     """Run a script's main function; an error that its user can mend becomes one line and exit code 2."""
     try:
         main()
-    except (DataError, RecordError, OSError) as error:
+    except (DataError, RecordError, FloatingPointError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -61,7 +61,7 @@ def attack(
         epsilon: in intensity levels. With a whole number, images that are 8-bit images stay such.
         description: of the progress bar; None shows no bar.
 
-    Raises `ValueError` if a logit is not a finite number.
+    Raises `FloatingPointError` if a logit is not a finite number.
     """
     number, device = len(images), images.device
     images = images.float().clone()
@@ -74,7 +74,7 @@ def attack(
             for batch in active.split(BATCH):
                 logits, gradient = gradient_of_pixels(network, images[batch], labels[batch])
                 if not logits.isfinite().all():
-                    raise ValueError(f"the network's logits are not finite after {iteration} iterations")
+                    raise FloatingPointError(f"the network's logits are not finite after {iteration} iterations")
                 confidences[batch], categories[batch] = logits.softmax(1).max(1)
                 iterations[batch] = iteration
                 succeeded[batch] = (categories[batch] != labels[batch]) & (confidences[batch] >= confidence)

@@ -81,7 +81,7 @@ def test_a_network_that_cannot_be_fooled_ends_at_the_limit():
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_logits_that_are_no_numbers_are_an_error(value):
     network = Constant(value).train()
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(FloatingPointError, match="not finite"):
         attack(network, images(), LABELS)
     assert network.training
 
