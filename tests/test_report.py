@@ -81,8 +81,9 @@ def test_the_procedures_are_those_that_won_on_held_out_images():
 def test_the_readme_says_what_the_logs_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     means = held_out_means(REPORT / "logs" / "1.0_procedure.csv")
+    means |= held_out_means(REPORT / "logs" / "2.0_design.csv")
     quoted = re.findall(r"^\| (.+?) \| (\d+\.\d) % \|$", readme, re.MULTILINE)
-    assert len(quoted) >= 5
+    assert len(quoted) >= 15
     for candidate, percent in quoted:
         assert percent == f"{100 * means[candidate]:.1f}"
     fp32 = REPORT / "trials" / "fp32"
@@ -107,6 +108,8 @@ def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
     sgd = log_path(REPORT, "2.3", "sgd_vanishing")
     assert f"after iteration {vanishing.last_gradients(sgd)}, and test accuracy" in readme
     assert f"ends at {mean_and_deviation(final_accuracies(sgd))}" in readme
+    fp32 = log_path(REPORT / "trials" / "fp32", "2.3", "depth10")
+    assert f"{100 * final_accuracies(fp32)[0]:.2f} % with 10, in fp32 as well" in readme
     for added in (0, 2, 5, 10):
         assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
 
