@@ -127,7 +127,7 @@ def download(folder: Path, searched: list[Path]) -> Path:
     return folder
 
 
-def synthetic(number: int = 10_000) -> Cifar:
+def synthetic(train: int = 10_000, test: int = 1_000) -> Cifar:
     """Ten classes of generated images in CIFAR's shape, the same at every call, for trying the pipeline.
 
     Each class is a smooth random pattern, which an image shows at a random strength under noise.
@@ -135,10 +135,10 @@ def synthetic(number: int = 10_000) -> Cifar:
     generator = torch.Generator().manual_seed(0)
     patterns = F.interpolate(torch.randn(10, 3, 5, 5, generator=generator), size=32, mode="bicubic")
 
-    def split() -> tuple[torch.Tensor, torch.Tensor]:
+    def split(number: int) -> tuple[torch.Tensor, torch.Tensor]:
         labels = torch.arange(10).repeat(number // 10)[torch.randperm(number, generator=generator)]
         strength = 10 + 50 * torch.rand(number, 1, 1, 1, generator=generator)
         noise = 50 * torch.randn(number, 3, 32, 32, generator=generator)
         return (120 + strength * patterns[labels] + noise).clamp(0, 255).to(torch.uint8), labels
 
-    return Cifar(*split(), *split())
+    return Cifar(*split(train), *split(test))

@@ -21,6 +21,7 @@ from common import experiment, options
 from common.choice import held_out_means
 from common.experiment import log_path, mean_and_deviation
 from common.records import ROOT, RecordError, read_csv, read_results, replacing
+from common.training import Settings
 from part1 import normalize
 from part2 import accuracy, gradients, solution, vanishing
 from part3 import adversarial, attack, transfer
@@ -78,6 +79,8 @@ def answers(out):
         "confidence": f"{100 * attack.CONFIDENCE:.0f} %",
         "machine": {name: ", ".join(sorted({row[name] for row in rows})) for name in ("device", "precision", "torch")},
         "number_of_runs": str(len(rows)),
+        "hours": f"{sum(float(row['seconds']) for row in rows) / 3600:.1f}",
+        "settings": {name: str(value) for name, value in vars(Settings()).items()},
     }
 
 

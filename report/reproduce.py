@@ -8,6 +8,7 @@ Stop it whenever you like: the same command goes on where it was.
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,30 +19,59 @@ from common import options
 from common.records import ROOT, RecordError
 from report import build, figures
 
-QUICK = ["--iterations", "10", "--batch-size", "20", "--data-dir", "synthetic", "--seeds", "0"]
+QUICK = ["--iterations", "20", "--batch-size", "20", "--data-dir", "synthetic", "--seeds", "0"]
+SECONDS = 10  # that a script takes which has nothing, or next to nothing, to train
+
+
+def run(command, flags, advance):
+    """Run one of `figures.RUNS`, calling `advance` every second; raise `RecordError` with its last words if it fails."""
+    script, *own = command.split()
+    process = subprocess.Popen(
+        [sys.executable, ROOT / script, *own, *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while True:
+            try:
+                _, errors = process.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                advance()
+    finally:
+        process.kill()  # where this script is stopped
+    if process.returncode:
+        raise RecordError(f"`python {command}` failed: {(errors.strip().splitlines() or ['without a word'])[-1]}")
 
 
 def main():
     parser = build.parser(__doc__)
     parser.add_argument("--seeds", nargs="+", metavar="SEED", help="in place of each experiment's own")
-    parser.add_argument("--quick", action="store_true", help="10 iterations of 20 generated images each")
+    parser.add_argument("--quick", action="store_true", help="20 iterations of 20 generated images each")
     arguments = parser.parse_args()
     flags = ["--out", str(arguments.out)] + (["--seeds", *arguments.seeds] if arguments.seeds else [])
     if arguments.quick:
         flags += QUICK
-        arguments.out = arguments.out / options.TRIALS / "10x20-synthetic"
-    minutes = {  # what is done takes seconds
-        command: run.minutes if figures.missing_logs(arguments.out, command) else 0.1
+        arguments.out = arguments.out / options.TRIALS / "20x20-synthetic"
+    seconds = {
+        command: SECONDS + 60 * run.minutes * bool(not arguments.quick and figures.missing_logs(arguments.out, command))
         for command, run in figures.RUNS.items()
     }
-    with tqdm(total=sum(minutes.values()), unit="min", bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
-        for command, cost in minutes.items():
-            bar.set_description(command)
-            script, *own = command.split()
-            process = subprocess.run([sys.executable, ROOT / script, *own, *flags], capture_output=True, text=True)
-            if process.returncode:
-                raise RecordError(f"`python {command}` failed: {process.stderr.strip().splitlines()[-1]}")
-            bar.update(cost)
+    done = 0
+    with tqdm(total=sum(seconds.values()), disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+
+        def advance():
+            """Show the time that has passed, up to what this command was expected to take."""
+            bar.n = done + min(time.monotonic() - began, expected)
+            bar.refresh()
+
+        for number, (command, expected) in enumerate(seconds.items(), start=1):
+            bar.set_description(f"{number}/{len(seconds)} {command}")
+            began = time.monotonic()
+            run(command, flags, advance)
+            done += expected
+            bar.write(f"{command}: {time.monotonic() - began:.0f} s")
     build.build(arguments, arguments.out / "report.pdf")
 
 

@@ -146,9 +146,9 @@ def test_synthetic_images_are_the_same_at_every_call(synthetic):
     again = data.synthetic()
     for first, second in zip(synthetic, again):
         assert torch.equal(first, second)
-    assert synthetic.train_images.shape == synthetic.test_images.shape == (10_000, 3, 32, 32)
-    assert synthetic.train_images.dtype == torch.uint8
-    assert torch.bincount(synthetic.test_labels).tolist() == [1000] * 10
+    assert synthetic.train_images.shape == (10_000, 3, 32, 32) and synthetic.train_images.dtype == torch.uint8
+    assert torch.bincount(synthetic.train_labels).tolist() == [1000] * 10
+    assert torch.bincount(synthetic.test_labels).tolist() == [100] * 10
 
 
 def test_real_images(cifar):

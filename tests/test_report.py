@@ -80,50 +80,20 @@ def test_the_procedures_are_those_that_won_on_held_out_images():
 
 def test_the_readme_says_what_the_logs_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    means = held_out_means(REPORT / "logs" / "1.0_procedure.csv")
-    means |= held_out_means(REPORT / "logs" / "2.0_design.csv")
-    quoted = re.findall(r"^\| (.+?) \| (\d+\.\d) % \|$", readme, re.MULTILINE)
-    assert len(quoted) >= 15
-    for candidate, percent in quoted:
-        assert percent == f"{100 * means[candidate]:.1f}"
-    fp32 = REPORT / "trials" / "fp32"
-    raw, normalized, centered = ("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered")
-    flipped, cropped = ("1.3", "flip"), ("1.4", "crop")
-    across = [(out, normalized, out, raw) for out in (REPORT, fp32)]
-    across += [(out, centered, out, raw) for out in (REPORT, fp32)]
-    across += [(out, normalized, out, centered) for out in (REPORT, fp32)]
-    across += [(REPORT, experiment, fp32, experiment) for experiment in (raw, normalized, flipped, cropped)]
-    for out, experiment, other_out, other in across:
-        difference = paired_difference(log_path(out, *experiment), log_path(other_out, *other))
-        assert difference.partition(" points")[0] in readme
-
-
-def test_the_readme_says_of_the_vanishing_gradients_what_the_logs_say():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    factor = left_by_a_layer(log_path(REPORT, "2.3", "signals"), "vanishing", ADDED)
-    start, _ = start_and_end(log_path(REPORT, "2.3", "vanishing"))
-    assert f"leaves {factor:.3f} of the gradient's scale" in readme
-    assert f"is {start[0]:.1e} in the first convolution" in readme and f"{start[-1]:.1e} in the last" in readme
-    assert f"After iteration {vanishing.last_gradients(log_path(REPORT, '2.3', 'vanishing'))}, in the three" in readme
-    sgd = log_path(REPORT, "2.3", "sgd_vanishing")
-    assert f"after iteration {vanishing.last_gradients(sgd)}, and test accuracy" in readme
-    assert f"ends at {mean_and_deviation(final_accuracies(sgd))}" in readme
-    fp32 = log_path(REPORT / "trials" / "fp32", "2.3", "depth10")
-    assert f"{100 * final_accuracies(fp32)[0]:.2f} % with 10, in fp32 as well" in readme
-    for added in (0, 2, 5, 10):
-        assert f"{100 * final_accuracies(log_path(REPORT, '2.3', f'depth{added}'))[0]:.2f} % with" in readme
-
-
-def test_the_readme_says_of_the_cures_what_the_logs_say():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for row in solution.table(solution.finished_logs(REPORT)):
-        assert f"| {' | '.join(row)} |" in readme
-    dirac, residual = (mean(final_accuracies(log_path(REPORT, "2.4", name))) for name in ("dirac", "residual"))
-    assert f"end {100 * (residual - dirac):.0f} points of test accuracy apart" in readme
-    signals = log_path(REPORT, "2.4", "signals")
-    none, he, *others = (f"{left_by_a_layer(signals, name, ADDED):.3f}" for name in solution.CURES)
-    assert len(set(others)) == 1
-    assert f"PyTorch's default leaves {none} of it, He initialisation {he}, the others {others[0]}" in readme
+    one_digit = {
+        name: f"{100 * mean(final_accuracies(log_path(REPORT, *name))):.1f} %"
+        for name in [("2.1", "accuracy"), ("2.3", "vanishing"), ("2.4", "scaled")]
+    }
+    assert all(claim in readme.partition("## ")[0] for claim in one_digit.values())
+    found = vanishing.answer(REPORT)
+    assert f"leaves {found['left']} of the gradient's scale, by theory √(1/6) = {found['theory']}" in readme
+    attacks = adversarial.answer(REPORT)
+    assert f"{attacks['succeeded']} of {attacks['attacked']} test images" in readme
+    shown = {row["inputs"]: row for row in transfer.answer(REPORT)["transfer"] if row["images"] == "shown"}
+    assert f"{shown['adversarial']['accuracy']} % of the 20 (originals: {shown['original']['accuracy']} %)" in readme
+    for name, minutes in re.findall(r"^\| .*?`part2/(\w+)\.py`.* \| ([\d.]+) min \|$", readme, re.MULTILINE):
+        log = log_path(REPORT, *{"accuracy": ("2.1", "accuracy"), "vanishing": ("2.3", "vanishing")}.get(name, ("2.4", "scaled")))
+        assert minutes == f"{median_seconds(log) / 60:.0f}"
 
 
 @pytest.mark.parametrize(

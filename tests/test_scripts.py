@@ -121,7 +121,7 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     module = importlib.import_module(script)
     name, drawn = SCRIPTS[script]
     name += "_synthetic.csv"
-    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))  # fewer to evaluate
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500, 500))  # fewer to evaluate
     monkeypatch.setattr(experiment, "INITIALISATIONS", 2)
     monkeypatch.setattr(experiment, "SIGNAL_IMAGES", 8)
     trial = ["--data-dir", "synthetic", "--iterations", "20", "--batch-size", "20", "--out", str(tmp_path)]
@@ -177,7 +177,7 @@ def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tm
 
 
 def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500))
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500, 500))
     monkeypatch.setattr(adversarial, "SWEPT", 20)
     monkeypatch.setattr(transfer, "FEW", 20)
     budget = ["--data-dir", "synthetic", "--iterations", "20", "--batch-size", "20", "--out", str(tmp_path)]
