@@ -41,10 +41,12 @@ def pairs(out: Path, table: Path) -> None:
 
 def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> plt.Figure:
     lines = -(-len(shown) // 4)  # rounded up
-    figure, grid = plt.subplots(lines, 8, figsize=(WIDE, 1.12 * lines), squeeze=False)
+    # Every third column is empty: it parts the pairs.
+    figure, grid = plt.subplots(lines, 12, figsize=(WIDE, 1.12 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05])
+    figure.get_layout_engine().set(w_pad=0.02)  # inches
     for axes in grid.flat:
         axes.set_axis_off()
-    for (row, *images), cells in zip(shown, grid.reshape(-1, 2)):
+    for (row, *images), cells in zip(shown, grid.reshape(-1, 3)):
         for when, image, axes in zip(("before", "after"), images, cells):
             category, confidence = CLASSES[int(row[f"category_{when}"])], float(row[f"confidence_{when}"])
             show(axes, image, f"{category}\n{100 * confidence:.1f} %")
@@ -102,7 +104,10 @@ def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: li
     """A matrix of percentages as colours and numbers."""
     axes.imshow(percent, cmap="Blues", vmin=0)
     axes.grid(False)
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    if max(map(len, columns)) > 5:
+        axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    else:
+        axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(percent):
         color = "white" if value > percent.max() / 2 else "black"
@@ -122,6 +127,8 @@ def step_sizes(out: Path, table: Path) -> None:
     iterations.plot(columns["epsilon"], columns["iterations_mean"], "o-", color="#0072B2", label="mean")
     iterations.plot(columns["epsilon"], columns["iterations_max"], "^--", color="#D55E00", label="maximum")
     iterations.set(yscale="log", ylabel="iterations")
+    iterations.set_yticks(ticks := [2, 5, 10, 20, 50], ticks)
+    iterations.minorticks_off()
     distance.plot(columns["epsilon"], columns["linf_median"], "o-", color="#0072B2", label=r"$L_\infty$")
     distance.plot(columns["epsilon"], columns["l2_median"], "^--", color="#D55E00", label=r"$L_2$")
     distance.set(yscale="log", ylabel="median distance (levels)")
@@ -153,7 +160,7 @@ def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
         groups.annotate(f"{accuracy:.0f}", (place, accuracy), (4, 4), textcoords="offset points", fontsize=8)
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number} images" for number in numbers],
-        xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 100), ylabel="accuracy (%), with 95 % interval",
+        xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 104), ylabel="accuracy (%), with 95 % interval",
     )  # fmt: skip
     rows = read_csv(epsilon_table)
     for inputs, style in styles.items():
@@ -172,7 +179,8 @@ def source_and_victim(out: Path, table: Path) -> None:
     rows = read_csv(table)
     sources, victims = (list(dict.fromkeys(row[name] for row in rows)) for name in ("source", "victim"))
     accuracy = np.array([100 * float(row["accuracy"]) for row in rows]).reshape(len(sources), len(victims))
-    figure, axes = plt.subplots(figsize=(2.9, 2.7))
-    heat_table(axes, accuracy, victims, sources)
+    changes = {row["source"]: float(row["linf_median"]) for row in rows}
+    figure, axes = plt.subplots(figsize=(2.9, 2.5))
+    heat_table(axes, accuracy, victims, [f"{source}\n$L_\\infty$ = {changes[source]:.0f}" for source in sources])
     axes.set(xlabel="network that is shown the images", ylabel="network attacked", title="accuracy (%)")
     save(figure, out, "3.2_matrix")

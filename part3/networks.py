@@ -10,7 +10,7 @@ from common.data import Cifar
 from common.experiment import log_path
 from common.preprocess import channel_statistics
 from common.records import RecordError, load_checkpoint, save_checkpoint
-from common.training import train
+from common.training import reuse_freed_memory, train
 from part1 import crop
 from part2 import accuracy, solution
 from part3.attack import OnPixels
@@ -27,6 +27,7 @@ def trained_network(question: str, arguments: argparse.Namespace, cifar: Cifar, 
 
     Raises `RecordError` if the weights are not this network's.
     """
+    reuse_freed_memory()  # for attacks too: they pass the same shapes through it again and again
     experiment = EXPERIMENTS[question]
     prepare = partial(experiment.prepare, statistics=channel_statistics(cifar.train_images))
     stem = f"{log_path(arguments.trained, question, experiment.name).stem}_seed{seed}"

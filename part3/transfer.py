@@ -102,6 +102,8 @@ def alignment(networks, images, labels):
         cosines = F.cosine_similarity(gradients[first], gradient)
         cosines = cosines[cosines.isfinite()]  # not so where a gradient is exactly 0
         same = (gradients[first].sign() == gradient.sign()).float().mean(1)
+        # What a small step along the first's signs adds to the other's loss, as a share of what one along its own does.
+        gained = (gradients[first].sign() * gradient).sum(1) / gradient.abs().sum(1)
         yield {
             "first": first,
             "second": name,
@@ -109,6 +111,7 @@ def alignment(networks, images, labels):
             "cosine_mean": cosines.mean().item(),
             "cosine_deviation": cosines.std().item(),
             "same_sign": same.mean().item(),
+            "loss_gained": gained.nanmean().item(),
         }
 
 
@@ -133,9 +136,11 @@ def run(arguments):
     rows = []
     for attacked_name, attacked_network in networks.items():
         attacked = attack_of(attacked_network, images, labels, description=f"attack on {attacked_name}").images.round()
+        linf = (attacked - images).abs().flatten(1).amax(1).median().item()
         for name, network in networks.items():
             accuracy = (predict(network, attacked)[0] == labels).float().mean().item()
-            rows.append({"source": attacked_name, "victim": name, "images": len(labels), "accuracy": accuracy})
+            row = {"source": attacked_name, "victim": name, "images": len(labels)}
+            rows.append(row | {"linf_median": linf, "accuracy": accuracy})
     write_rows(tables["matrix"], rows)
 
     images, labels = cifar.test_images[known[0]], cifar.test_labels[known[0]]
@@ -172,6 +177,7 @@ def answer(out):
                 "pair": f"{row['first']} and {row['second']}",
                 "cosine": f"{float(row['cosine_mean']):.3f}",
                 "same_sign": f"{100 * float(row['same_sign']):.1f} %",
+                "loss_gained": f"{round(100 * float(row['loss_gained']))} %",
             }
             for row in read_csv(tables["alignment"])
         ],
@@ -194,7 +200,7 @@ def main():
             "wrong like the attacked network: {wrong_like_source} of {wrong}".format(**row)
         )
     for row in found["alignment"]:
-        print("gradients of {pair}: cosine {cosine}, same sign {same_sign}".format(**row))
+        print("gradients of {pair}: cosine {cosine}, same sign {same_sign}, loss gained {loss_gained}".format(**row))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ SECONDS = 10  # that a script takes which has nothing, or next to nothing, to tr
 
 
 def run(command, flags, advance):
-    """Run one of `figures.RUNS`, calling `advance` every second; raise `RecordError` with its last words if it fails."""
+    """Run one of `figures.RUNS`, calling `advance` every second; raise `RecordError` if it fails."""
     script, *own = command.split()
     process = subprocess.Popen(
         [sys.executable, ROOT / script, *own, *flags],

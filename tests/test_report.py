@@ -13,12 +13,10 @@ from common.choice import held_out_means
 from common.data import CLASSES
 from common.experiment import (
     final_accuracies,
-    left_by_a_layer,
     log_path,
     mean_and_deviation,
-    paired_difference,
+    median_seconds,
     results,
-    start_and_end,
 )
 from common.networks import table1_network
 from common.options import ITERATIONS
@@ -28,7 +26,8 @@ from common.training import PLAIN_SGD, Settings, evaluate
 from part1 import crop, procedure
 from part2 import accuracy, solution, vanishing
 from part2.cures import scaled
-from part2.networks import ADDED, designed_network
+from part2.networks import designed_network
+from part3 import adversarial, transfer
 
 REPORT = ROOT / "report"
 
@@ -91,9 +90,10 @@ def test_the_readme_says_what_the_logs_say():
     assert f"{attacks['succeeded']} of {attacks['attacked']} test images" in readme
     shown = {row["inputs"]: row for row in transfer.answer(REPORT)["transfer"] if row["images"] == "shown"}
     assert f"{shown['adversarial']['accuracy']} % of the 20 (originals: {shown['original']['accuracy']} %)" in readme
-    for name, minutes in re.findall(r"^\| .*?`part2/(\w+)\.py`.* \| ([\d.]+) min \|$", readme, re.MULTILINE):
-        log = log_path(REPORT, *{"accuracy": ("2.1", "accuracy"), "vanishing": ("2.3", "vanishing")}.get(name, ("2.4", "scaled")))
-        assert minutes == f"{median_seconds(log) / 60:.0f}"
+    trained = re.findall(r"^\| `part\d/(\w+)\.py`, a seed \| (\d+) s \|$", readme, re.MULTILINE)
+    logs = {"crop": ("1.4", "crop"), "solution": ("2.4", "scaled")}
+    logs |= {name: (question, name) for question, name in [("2.1", "accuracy"), ("2.3", "vanishing")]}
+    assert {name: f"{median_seconds(log_path(REPORT, *log)):.0f}" for name, log in logs.items()} == dict(trained)
 
 
 @pytest.mark.parametrize(
