@@ -88,14 +88,19 @@ def attack_distributions(out: Path, table: Path) -> None:
     save(figure, out, "3.1_distributions")
 
 
-def category_matrix(out: Path, table: Path) -> None:
+def category_percentages(table: Path) -> np.ndarray:
     """Which category each category is taken for, in percent of its test images that were classified correctly."""
-    rows = [row for row in read_csv(table) if row["category_before"] == row["category"]]
     counts = np.zeros((10, 10))
-    for row in rows:
-        counts[int(row["category"]), int(row["category_after"])] += 1
+    for row in read_csv(table):
+        if row["category_before"] == row["category"]:
+            counts[int(row["category"]), int(row["category_after"])] += 1
+    return 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
+
+
+def category_matrix(out: Path, table: Path) -> None:
+    """`category_percentages` as a figure."""
     figure, axes = plt.subplots(figsize=(3.9, 3.6))
-    heat_table(axes, 100 * counts / counts.sum(1, keepdims=True).clip(min=1), CLASSES, CLASSES)
+    heat_table(axes, category_percentages(table), CLASSES, CLASSES)
     axes.set(xlabel="category of the adversarial image, for the network", ylabel="true category")
     save(figure, out, "3.1_categories")
 

@@ -131,7 +131,7 @@ def comparison(
     """
     logs = {name: log_path(out, question, name) for name, (question, _, _) in experiments.items()}
     logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
-    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(WIDE, 3.2))
+    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(WIDE, 2.8))
     for position, (name, log) in enumerate(logs.items()):
         seeds = list(read_log(log).values())
         training = np.stack([100 * columns["train_accuracy"] for columns in seeds])
@@ -144,14 +144,15 @@ def comparison(
             places = np.full(len(values), position)
             ends.plot(places, values, marker, color=color, markerfacecolor=face, alpha=0.6, clip_on=False)
         below = min(test.min(), training[:, -100:].mean(1).min())
+        above = below < lowest + 15  # no room below
         ends.annotate(
-            f"{test.mean():.1f}", (position, below), (0, -6), textcoords="offset points",
-            ha="center", va="top", color=color, fontsize=8,
+            f"{test.mean():.1f}", (position, below), (0, 6 if above else -6), textcoords="offset points",
+            ha="center", va="bottom" if above else "top", color=color, fontsize=8,
         )  # fmt: skip
     curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")
     curves.margins(x=0.01)
     ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")
-    ends.plot([], [], "o", color="grey", label="test (mean below)")
+    ends.plot([], [], "o", color="grey", label="test, with its mean")
     ends.set(
         xticks=range(len(logs)), xticklabels=[experiments[name][2] for name in logs], xlim=(-0.5, len(logs) - 0.5),
         xlabel=xlabel, title="at the end, each seed",
@@ -217,7 +218,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
     `theory` is a network and its number of added layers, for which to draw what theory says of these.
     """
     table = log_path(out, question, "signals")
-    figure, (backward, forward) = plt.subplots(1, 2, figsize=(WIDE, 2.9))
+    figure, (backward, forward) = plt.subplots(1, 2, figsize=(WIDE, 2.7))
     for name, label in labels.items():
         depth = signals_of(table, name, "convolution")[0]
         for axes, column in (backward, "gradient"), (forward, "image_variance"):
@@ -255,7 +256,7 @@ def depths(out: Path, logs: dict[int, Path], title: str) -> None:
     accuracy.axhline(10, color="black", linestyle=":", label="chance")
     accuracy.legend(loc="center right")
     accuracy.set(ylim=(0, 100), ylabel="test accuracy (%)", title=title)
-    gradient.set(yscale="log", ylabel=r"$G$ of the first convolution, first step")
+    gradient.set(yscale="log", ylabel=r"$G$", title="first convolution, first step")
     for axes in (accuracy, gradient):
         axes.set(xlabel="added convolutions", xticks=list(logs))
     save(figure, out, "2.3_depth")

@@ -84,7 +84,10 @@ def answer(out):
         "normalised less raw": experiment.paired_difference(normalized, raw),
         "centered less raw": experiment.paired_difference(centered, raw),
         "normalised less centered": experiment.paired_difference(normalized, centered),
-        "cosines": {row["input"]: row["cosine"] for row in read_csv(experiment.log_path(out, "1.2", "gradients"))},
+        "cosines": {
+            row["input"]: f"{float(row['cosine']):.3f}"
+            for row in read_csv(experiment.log_path(out, "1.2", "gradients"))
+        },
     }
 
 

@@ -17,6 +17,7 @@ import torch
 from torchvision.utils import save_image
 
 from common import data, image_plots, options
+from common.data import CLASSES
 from common.experiment import log_path
 from common.records import RecordError, read_csv, replacing, write_rows
 from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, Attacked, attack, predict
@@ -164,10 +165,18 @@ def answer(out):
         "linf": f"{np.median(columns['linf']):.0f}",
         "l2": f"{np.median(columns['l2']):.0f}",
         "psnr": f"{np.median(columns['psnr_db']):.1f}",
+        "favourites": ", ".join(favourites(tables["attacks"])),
         "images_per_second": f"{float(speed['images_per_second']):.0f}",
         "seconds": f"{float(speed['seconds']):.0f}",
         "saved": f"{100 * (1 - int(speed['passes']) / int(speed['passes_if_none_left'])):.0f} %",
     }
+
+
+def favourites(table, number=3):
+    """The most frequent changes of category, in percent of the images of the true one."""
+    percent = image_plots.category_percentages(table)
+    places = [np.unravel_index(place, percent.shape) for place in percent.argsort(axis=None)[::-1][:number]]
+    return [f"{CLASSES[true]} as {CLASSES[wrong]} ({percent[true, wrong]:.0f} %)" for true, wrong in places]
 
 
 def parse(description):

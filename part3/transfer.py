@@ -168,6 +168,7 @@ def answer(out):
     tables = tables_in(out)
     percent = ("accuracy", "low", "high")
     return {
+        "few": read_csv(tables["matrix"])[0]["images"],
         "transfer": [
             {**row, **{name: f"{100 * float(row[name]):.1f}" for name in percent}}
             for row in read_csv(tables["transfer"])

@@ -40,8 +40,8 @@ RUNS = {
     "part2/solution.py --cures residual --seeds 0 1 2": Run(30, ["2.4_residual"]),
     "part2/solution.py --cures none he dirac": Run(30, ["2.4_none", "2.4_he", "2.4_dirac"]),
     "part2/solution.py --unchanged": Run(11, ["2.4_scaled_unchanged"]),
-    "part3/adversarial.py": Run(3, ["3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_speed"]),
-    "part3/transfer.py": Run(4, ["3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment"]),
+    "part3/adversarial.py": Run(1, ["3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_speed"]),
+    "part3/transfer.py": Run(2, ["3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment"]),
 }
 
 
