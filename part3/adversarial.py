@@ -155,8 +155,11 @@ def answer(out):
     (speed,) = read_csv(tables["speed"])
     rows = [row for row in read_csv(tables["attacks"]) if row["category_before"] == row["category"]]
     succeeded = sum(int(row["succeeded"]) for row in rows)
+    shown = read_csv(tables["adversarial"])
     columns = {name: np.array([float(row[name]) for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
     return {
+        "shown": str(len(shown)),
+        "shown_succeeded": str(sum(int(row["succeeded"]) for row in shown)),
         "attacked": str(len(rows)),
         "succeeded": str(succeeded),
         "failed": str(len(rows) - succeeded),

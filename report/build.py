@@ -39,7 +39,7 @@ COMPARED = [  # (question, name) of an experiment, and of the one it is measured
 def experiments(out):
     """What came of each experiment, by the name of its log; numbers as text."""
     found = {}
-    for name in {f"{row['question']}_{row['name']}" for row in read_results(out / "logs" / "results.csv")}:
+    for name in sorted({f"{row['question']}_{row['name']}" for row in read_results(out / "logs" / "results.csv")}):
         log = log_path(out, *name.removesuffix("_synthetic").split("_", 1))
         accuracies = experiment.final_accuracies(log)
         found[name.removesuffix("_synthetic")] = {
@@ -87,7 +87,7 @@ def answers(out):
 def typeset(arguments, target):
     """Write the report; raise `RecordError` if it is not what the assignment asks for."""
     out = arguments.out.resolve()
-    numbers = json.dumps(answers(out), sort_keys=True)
+    numbers = json.dumps(answers(out))
     compiler = typst.Compiler(
         TEXT,
         root=out.anchor,
