@@ -127,7 +127,7 @@ def download(folder: Path, searched: list[Path]) -> Path:
     return folder
 
 
-def synthetic(train: int = 10_000, test: int = 200) -> Cifar:
+def synthetic(train: int = 10_000, test: int = 100) -> Cifar:
     """Ten classes of generated images in CIFAR's shape, the same at every call, for trying the pipeline.
 
     Each class is a smooth random pattern, which an image shows at a random strength under noise.

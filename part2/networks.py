@@ -76,12 +76,15 @@ def designed_network() -> nn.Sequential:
     return assemble(norm=GhostBatchNorm2d)
 
 
-def vanishing_network(added: int = ADDED) -> nn.Sequential:
+def vanishing_network(added: int = ADDED, norm: Callable[[int], nn.Module] | None = None) -> nn.Sequential:
     """Question 2.3: 2.1's network without BatchNorm, with `added` convolutions 5×5 behind its first.
 
-    Weights and biases are PyTorch's default: uniform in ±1/√(inputs · kernel size).
+    Weights and biases are PyTorch's default: uniform in ±1/√(inputs · kernel size). With `norm` it is the
+    control: BatchNorm is back, behind the added convolutions too.
     """
-    return assemble([layer for _ in range(added) for layer in (added_convolution(), nn.ReLU())])
+    normalized = (lambda: [norm(WIDTH)]) if norm else list
+    layers = [layer for _ in range(added) for layer in (added_convolution(), *normalized(), nn.ReLU())]
+    return assemble(layers, norm)
 
 
 def added_convolution(convolution: Callable[..., nn.Conv2d] = nn.Conv2d) -> nn.Conv2d:

@@ -12,7 +12,8 @@ measured on new networks before any training (5 initialisations, 32 images):
     leaves 0.34 of the variance of what is centred on zero, half of what differs little. Biases do not
     shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer;
     the best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
-(c) It is the depth: `--depth 0` trains the network without the added layers and without BatchNorm.
+(c) It takes both: `--depth 0` trains the network without the added layers and without BatchNorm, `--batchnorm`
+    with both.
 (d) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
     gradient that could switch it on again. Once a layer has none left, G is exactly 0 from there back to the
     first. What no gradient holds, weight decay shrinks besides. `--sgd` trains without it, and with steps as
@@ -43,7 +44,7 @@ from common.gradients import DEFAULT_FACTOR
 from common.training import PLAIN_SGD, Settings
 from part2.accuracy import prepare
 from part2.cures import he_initialized
-from part2.networks import ADDED, vanishing_network
+from part2.networks import ADDED, GhostBatchNorm2d, vanishing_network
 
 MOST = 100  # added layers that `--depth` takes
 SUMMARY = """\
@@ -60,6 +61,10 @@ def name_of(added, sgd=False):
 
 
 def train(arguments):
+    if arguments.batchnorm:
+        control = partial(vanishing_network, norm=GhostBatchNorm2d)
+        experiment.run(Experiment("2.3", "batchnorm", control, prepare, log_gradients=True), arguments)
+        return
     settings = replace(PLAIN_SGD, weight_decay=0.0) if arguments.sgd else Settings()
     for added in arguments.depth:
         name, make_network = name_of(added, arguments.sgd), partial(vanishing_network, added)
@@ -126,6 +131,7 @@ def main():
         help="train with N added layers (default: 20)",
     )
     variant.add_argument("--sgd", action="store_true", help="train with plain SGD and without weight decay")
+    variant.add_argument("--batchnorm", action="store_true", help="train with the added layers and with BatchNorm")
     arguments = options.parse(parser)
     train(arguments)
     networks = {"vanishing": vanishing_network, "he": he_initialized}

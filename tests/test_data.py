@@ -148,7 +148,7 @@ def test_synthetic_images_are_the_same_at_every_call(synthetic):
         assert torch.equal(first, second)
     assert synthetic.train_images.shape == (10_000, 3, 32, 32) and synthetic.train_images.dtype == torch.uint8
     assert torch.bincount(synthetic.train_labels).tolist() == [1000] * 10
-    assert torch.bincount(synthetic.test_labels).tolist() == [20] * 10
+    assert torch.bincount(synthetic.test_labels).tolist() == [10] * 10
 
 
 def test_real_images(cifar):

@@ -24,7 +24,7 @@ from common.preprocess import channel_statistics
 from common.records import ROOT, load_checkpoint, read_csv, read_log
 from common.training import PLAIN_SGD, Settings, evaluate
 from part1 import crop, procedure
-from part2 import accuracy, solution, vanishing
+from part2 import accuracy, gradients, solution, vanishing
 from part2.cures import scaled
 from part2.networks import designed_network
 from part3 import adversarial, transfer
@@ -86,6 +86,8 @@ def test_the_readme_says_what_the_logs_say():
     assert all(claim in readme.partition("## ")[0] for claim in one_digit.values())
     found = vanishing.answer(REPORT)
     assert f"leaves {found['left']} of the gradient's scale, by theory √(1/6) = {found['theory']}" in readme
+    (_, first), (_, last) = gradients.answer(REPORT).values()
+    assert f"G = {first} in the first convolution, {last} in the last" in readme
     attacks = adversarial.answer(REPORT)
     assert f"{attacks['succeeded']} of {attacks['attacked']} test images" in readme
     shown = {row["inputs"]: row for row in transfer.answer(REPORT)["transfer"] if row["images"] == "shown"}
@@ -93,6 +95,7 @@ def test_the_readme_says_what_the_logs_say():
     trained = re.findall(r"^\| `part\d/(\w+)\.py`, a seed \| (\d+) s \|$", readme, re.MULTILINE)
     logs = {"crop": ("1.4", "crop"), "solution": ("2.4", "scaled")}
     logs |= {name: (question, name) for question, name in [("2.1", "accuracy"), ("2.3", "vanishing")]}
+    assert all((ROOT / path).exists() for path in re.findall(r"\]\((\S+?)\)", readme))
     assert {name: f"{median_seconds(log_path(REPORT, *log)):.0f}" for name, log in logs.items()} == dict(trained)
 
 
