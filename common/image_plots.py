@@ -35,7 +35,9 @@ def pairs(out: Path, table: Path) -> None:
     All of them for the report, and four for the README.
     """
     shown = read_pairs(out, table)
-    save(side_by_side(shown), out, "3.1_adversarial")
+    figure = side_by_side(shown)
+    figure.supxlabel("of each pair: left the original, right the adversarial image", fontsize=8)
+    save(figure, out, "3.1_adversarial")
     save(side_by_side(shown[::5]), out, "3.1_four", formats=["png"])
 
 

@@ -35,6 +35,7 @@ RUNS = {
     "part2/accuracy.py --seeds 0 1 2": Run(16, ["2.1_accuracy", "2.1_architecture"]),
     "part2/vanishing.py --seeds 0 1 2": Run(30, ["2.3_vanishing", "2.3_signals"]),
     "part2/vanishing.py --sgd": Run(9, ["2.3_sgd_vanishing"]),
+    "part2/vanishing.py --batchnorm": Run(10, ["2.3_batchnorm"]),
     "part2/vanishing.py --depth 0 2 5 10": Run(24, [f"2.3_depth{added}" for added in (0, 2, 5, 10)]),
     "part2/solution.py --seeds 0 1 2": Run(33, ["2.4_scaled", "2.4_signals"]),
     "part2/solution.py --cures residual --seeds 0 1 2": Run(30, ["2.4_residual"]),

@@ -36,7 +36,13 @@ SEEDS = {  # of every experiment that is committed
     **{("1.1", "raw"): 5, ("1.2", "normalize"): 5, ("1.2", "centered"): 5, ("1.3", "flip"): 5, ("1.4", "crop"): 5},
     **{("2.1", "accuracy"): 3, ("2.3", "vanishing"): 3},
     **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5, 10)},
-    **{("2.3", "sgd_vanishing"): 1, ("2.4", "scaled"): 3, ("2.4", "residual"): 3, ("2.4", "scaled_unchanged"): 1},
+    **{
+        ("2.3", "sgd_vanishing"): 1,
+        ("2.3", "batchnorm"): 1,
+        ("2.4", "scaled"): 3,
+        ("2.4", "residual"): 3,
+        ("2.4", "scaled_unchanged"): 1,
+    },
     **{("2.4", name): 1 for name in ("none", "he", "dirac")},
 }
 ANSWERS = {"1.1": "raw", "1.2": "normalize", "1.3": "flip", "1.4": "crop", "2.1": "accuracy", "2.3": "vanishing"}
