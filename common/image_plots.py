@@ -24,6 +24,11 @@ def read_pairs(out: Path, table: Path) -> list[tuple[dict[str, str], np.ndarray,
     return [(row, *(plt.imread(folder / name) for name in pair_names(row))) for row in read_csv(table)]
 
 
+def attacked_rows(table: Path) -> list[dict[str, str]]:
+    """The rows of an attack on all test images that were classified correctly before."""
+    return [row for row in read_csv(table) if row["category_before"] == row["category"]]
+
+
 def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, interpolation="nearest")
     axes.set_title(title, fontsize=6.5, pad=2)
@@ -70,7 +75,7 @@ def perturbations(out: Path, table: Path) -> None:
 
 def attack_distributions(out: Path, table: Path) -> None:
     """Iterations and largest change of a pixel, over all test images that were classified correctly."""
-    rows = [row for row in read_csv(table) if row["category_before"] == row["category"]]
+    rows = attacked_rows(table)
     figure, grid = plt.subplots(1, 2, figsize=(WIDE, 2.2), sharey=True)
     for axes, column, label in zip(
         grid, ("iterations", "linf"), ("iterations", r"$L_\infty$ distance (intensity levels)")
@@ -93,9 +98,8 @@ def attack_distributions(out: Path, table: Path) -> None:
 def category_percentages(table: Path) -> np.ndarray:
     """Which category each category is taken for, in percent of its test images that were classified correctly."""
     counts = np.zeros((10, 10))
-    for row in read_csv(table):
-        if row["category_before"] == row["category"]:
-            counts[int(row["category"]), int(row["category_after"])] += 1
+    for row in attacked_rows(table):
+        counts[int(row["category"]), int(row["category_after"])] += 1
     return 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
 
 

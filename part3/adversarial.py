@@ -153,7 +153,7 @@ def answer(out):
     """How many images were driven to 99 %, how far they had to move, and how long that took; numbers as text."""
     tables = tables_in(out)
     (speed,) = read_csv(tables["speed"])
-    rows = [row for row in read_csv(tables["attacks"]) if row["category_before"] == row["category"]]
+    rows = image_plots.attacked_rows(tables["attacks"])
     succeeded = sum(int(row["succeeded"]) for row in rows)
     shown = read_csv(tables["adversarial"])
     columns = {name: np.array([float(row[name]) for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
