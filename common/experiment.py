@@ -20,6 +20,7 @@ from common.records import (
     RESULT_COLUMNS,
     RecordError,
     commit,
+    load_checkpoint,
     lock,
     merge_rows,
     read_csv,
@@ -55,15 +56,14 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
 
     Other processes may run the same experiment meanwhile.
     """
-    question, name, make_network, prepare, settings, log_gradients = experiment
-    log = log_path(arguments.out, question, name)
-    settings = replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
+    question = experiment.question
+    log = log_path(arguments.out, question, experiment.name)
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
     if wanted:
         refuse_mixture(log, wanted, arguments)
         cifar = data.load(arguments.data_dir, arguments.device)
-        prepare = partial(prepare, statistics=channel_statistics(cifar.train_images))
+        prepare = partial(experiment.prepare, statistics=channel_statistics(cifar.train_images))
         code = commit()
     else:
         print(f"{log} has these seeds already: --retrain or another --out trains them")
@@ -74,18 +74,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
         ):
             if not arguments.retrain and seed in finished(log):
                 continue  # by that other process
-            network, columns, seconds = train(
-                make_network,
-                cifar.train_images,
-                cifar.train_labels,
-                prepare,
-                settings,
-                seed,
-                arguments.precision,
-                checkpoint,
-                description=f"{log.stem} seed {seed}",
-                log_gradients=log_gradients,
-            )
+            network, columns, seconds = train_seed(experiment, seed, cifar, arguments, checkpoint)
             accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
             save_checkpoint(arguments.out / "weights" / f"{log.stem}_seed{seed}.pt", network.state_dict())
             rows = [[seed, iteration, *row] for iteration, row in enumerate(zip(*columns.values()), start=1)]
@@ -96,7 +85,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
                 "seed": seed,
                 "test_accuracy": accuracy,
                 "test_loss": loss,
-                "iterations": settings.iterations,
+                "iterations": arguments.iterations,
                 "parameters": sum(parameter.numel() for parameter in network.parameters()),
                 "seconds": seconds,
                 "device": arguments.device.type,
@@ -107,8 +96,49 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             checkpoint.unlink()  # before the last write: a finished run never leaves one behind
             merge_rows(log.with_name("results.csv"), RESULT_COLUMNS, [[result[name] for name in RESULT_COLUMNS]], key=3)
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    print(f"{question} {name}: test accuracy {mean_and_deviation(final_accuracies(log))}")
+    print(f"{question} {experiment.name}: test accuracy {mean_and_deviation(final_accuracies(log))}")
     return log
+
+
+def train_seed(
+    experiment: Experiment, seed: int, cifar: data.Cifar, arguments: argparse.Namespace, checkpoint: Path
+) -> tuple[nn.Module, dict[str, list[float]], float]:
+    """`common.training.train` as the experiment and the flags say."""
+    return train(
+        experiment.make_network,
+        cifar.train_images,
+        cifar.train_labels,
+        partial(experiment.prepare, statistics=channel_statistics(cifar.train_images)),
+        replace(experiment.settings, iterations=arguments.iterations, batch_size=arguments.batch_size),
+        seed,
+        arguments.precision,
+        checkpoint,
+        description=checkpoint.stem,
+        log_gradients=experiment.log_gradients,
+    )
+
+
+def trained_network(experiment: Experiment, seed: int, cifar: data.Cifar, arguments: argparse.Namespace) -> nn.Module:
+    """The network with the weights of its run; where these are missing, it is trained first, without a log.
+
+    Raises `RecordError` if the weights are not this network's.
+    """
+    stem = f"{log_path(arguments.trained, experiment.question, experiment.name).stem}_seed{seed}"
+    weights = arguments.trained / "weights" / f"{stem}.pt"
+    if not weights.exists():
+        print(f"{weights} is missing: training question {experiment.question}'s network first", flush=True)
+        checkpoint = arguments.trained / "checkpoints" / f"{stem}_weights.pt"
+        network, _, _ = train_seed(experiment, seed, cifar, arguments, checkpoint)
+        save_checkpoint(weights, network.state_dict())
+        checkpoint.unlink()
+    network = experiment.make_network().to(arguments.device)
+    try:
+        network.load_state_dict(load_checkpoint(weights))
+    except RuntimeError as error:
+        raise RecordError(
+            f"{weights} are not weights of question {experiment.question}'s network; remove them"
+        ) from error
+    return network.eval()
 
 
 def measure_signals(

@@ -186,12 +186,18 @@ def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
 
 
 def source_and_victim(out: Path, table: Path) -> None:
-    """Accuracy of each network on the images that were made to fool each."""
+    """Accuracy of each network on the images that were made to fool each; a panel an attack."""
     rows = read_csv(table)
-    sources, victims = (list(dict.fromkeys(row[name] for row in rows)) for name in ("source", "victim"))
-    accuracy = np.array([100 * float(row["accuracy"]) for row in rows]).reshape(len(sources), len(victims))
-    changes = {row["source"]: float(row["linf_median"]) for row in rows}
-    figure, axes = plt.subplots(figsize=(2.9, 2.5))
-    heat_table(axes, accuracy, victims, [f"{source}\n$L_\\infty$ = {changes[source]:.0f}" for source in sources])
-    axes.set(xlabel="network that is shown the images", ylabel="network attacked", title="accuracy (%)")
+    attacks, sources, victims = (
+        list(dict.fromkeys(row[name] for row in rows)) for name in ("attack", "source", "victim")
+    )
+    accuracies = np.array([100 * float(row["accuracy"]) for row in rows]).reshape(len(attacks), len(sources), -1)
+    changes = {(row["attack"], row["source"]): float(row["linf_median"]) for row in rows}
+    figure, panels = plt.subplots(1, len(attacks), figsize=(2.4 * len(attacks), 2.3))
+    for attack, accuracy, axes in zip(attacks, accuracies, panels):
+        names = [f"{source}\n$L_\\infty$ = {changes[attack, source]:.0f}" for source in sources]
+        heat_table(axes, accuracy, victims, names)
+        axes.set(title=attack)
+    panels[0].set(ylabel="network attacked")
+    figure.supxlabel("network that is shown the images; its accuracy (%)", fontsize=9)
     save(figure, out, "3.2_matrix")

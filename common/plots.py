@@ -22,7 +22,7 @@ from common.experiment import (
 )
 from common.gradients import DEFAULT_FACTOR
 from common.options import departures
-from common.records import read_log, replacing
+from common.records import read_csv, read_log, replacing
 
 # An experiment has one colour in every figure, and a line style by which it is told apart in grey.
 # The colours are Okabe and Ito's, which the colour-blind can tell apart.
@@ -38,8 +38,9 @@ STYLES = {
     "he": {"color": "#56B4E9", "linestyle": (0, (1, 1))},
     "dirac": {"color": "#009E73", "linestyle": "-."},
     "residual": {"color": "#CC79A7", "linestyle": (0, (5, 1))},
-    "scaled": {"color": "#0072B2", "linestyle": "-"},
+    "scaled": {"color": "#0072B2", "linestyle": (0, (8, 1, 1, 1))},
 }
+FIRST, LAST = {"color": "#000000", "linestyle": "-"}, {"color": "#0072B2", "linestyle": "--"}  # convolutions
 PART1 = {
     "raw": ("1.1", "raw pixels"),
     "normalize": ("1.2", "+ normalised"),
@@ -118,16 +119,26 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
 
 def part1_comparison(out: Path) -> None:
     """The four pre-processings of Part 1 side by side, as far as they have been run."""
-    comparison(out, "1_comparison", {name: (*place, place[0]) for name, place in PART1.items()}, lowest=20)
+    unaugmented: dict[str, list[float]] = {}
+    for row in read_csv(log_path(out, "1.4", "overfitting")):
+        unaugmented.setdefault(row["name"], []).append(100 * float(row["train_accuracy"]))
+    places = {name: (*place, place[0]) for name, place in PART1.items()}
+    comparison(out, "1_comparison", places, lowest=20, unaugmented=unaugmented)
 
 
 def comparison(
-    out: Path, figure_name: str, experiments: dict[str, tuple[str, str, str]], lowest: int, xlabel: str = "question"
+    out: Path,
+    figure_name: str,
+    experiments: dict[str, tuple[str, str, str]],
+    lowest: int,
+    xlabel: str = "question",
+    unaugmented: dict[str, list[float]] | None = None,
 ) -> None:
     """Experiments side by side, as far as they have been run: `{name: (question, label, short label)}`.
 
     Left, training accuracy: the running mean's mean over the seeds, and a band from the lowest to the
-    highest seed. Right, each seed at the end. The accuracy axis begins at `lowest` percent.
+    highest seed. Right, each seed at the end, and its accuracy (%) on `unaugmented` training images where
+    that is known. The accuracy axis begins at `lowest` percent.
     """
     logs = {name: log_path(out, question, name) for name, (question, _, _) in experiments.items()}
     logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
@@ -140,10 +151,11 @@ def comparison(
         color, label = STYLES[name]["color"], "{} {}".format(*experiments[name])
         curves.plot(seeds[0]["iteration"], means.mean(0), **STYLES[name], linewidth=1.4, label=label)
         curves.fill_between(seeds[0]["iteration"], means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
-        for marker, face, values in [("o", color, test), ("^", "none", training[:, -100:].mean(1))]:
+        last_epoch, known = training[:, -100:].mean(1), (unaugmented or {}).get(name, [])
+        for marker, face, values in [("o", color, test), ("^", "none", last_epoch), ("s", "none", known)]:
             places = np.full(len(values), position)
             ends.plot(places, values, marker, color=color, markerfacecolor=face, alpha=0.6, clip_on=False)
-        below = min(test.min(), training[:, -100:].mean(1).min())
+        below = min(test.min(), last_epoch.min())
         above = below < lowest + 15  # no room below
         ends.annotate(
             f"{test.mean():.1f}", (position, below), (0, 6 if above else -6), textcoords="offset points",
@@ -152,6 +164,8 @@ def comparison(
     curves.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")
     curves.margins(x=0.01)
     ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")
+    if unaugmented:
+        ends.plot([], [], "s", color="grey", markerfacecolor="none", label="training images as they are")
     ends.plot([], [], "o", color="grey", label="test, with its mean")
     ends.set(
         xticks=range(len(logs)), xticklabels=[experiments[name][2] for name in logs], xlim=(-0.5, len(logs) - 0.5),
@@ -174,25 +188,25 @@ def above_zero(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0, values, np.nan)
 
 
-def gradient_curves(out: Path, question: str, logs: dict[str, Path], title: str) -> None:
-    """Question 2.2's figure: G of the first and the last convolution over iterations, for each of `logs` by label.
+def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
+    """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask for it; a panel for each of `logs`.
 
-    Faint: each seed at each iteration. Strong: `medians`. Where G is exactly 0, there is no line.
+    The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, there is no line.
     """
-    figure, axes = plt.subplots(figsize=(HALF[0], HALF[1] + 0.2 * len(logs)))  # inches: for the legend
-    for label, log in logs.items():
-        color = STYLES[log.stem.split("_")[1]]["color"]
+    width = HALF[0] if len(logs) == 1 else WIDE
+    figure, panels = plt.subplots(1, len(logs), figsize=(width, 2.4), sharey=True, squeeze=False)
+    for axes, (title, log) in zip(panels.flat, logs.items()):
         magnitudes = magnitudes_of(log)
         edges, values = medians(magnitudes)
         iterations = np.arange(1, magnitudes.shape[-1] + 1)
-        for layer, place, linestyle in [(-1, f"last ({magnitudes.shape[1]}th)", "--"), (0, "first", "-")]:
+        for layer, label, style in [(-1, "last convolution", LAST), (0, "first convolution", FIRST)]:
             for seed in magnitudes[:, layer]:
-                axes.plot(iterations, above_zero(seed), color=color, alpha=0.3, linewidth=0.4)
-            middles = (edges[:-1] + edges[1:] + 1) / 2
-            axes.plot(middles, values[layer], color=color, linestyle=linestyle, label=f"{place} conv.{label}")
-    axes.set(yscale="log", xlabel="iteration", ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$", title=title)
-    axes.margins(x=0.01)
-    figure.legend(loc="outside lower center", ncols=2)
+                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.3, linewidth=0.4)
+            axes.plot((edges[:-1] + edges[1:] + 1) / 2, values[layer], **style, label=label)
+        axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(magnitudes)})")
+        axes.margins(x=0.01)
+    panels[0, 0].set(ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(figure, out, f"{question}_gradients")
 
 
@@ -245,18 +259,23 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
     save(figure, out, f"{question}_signals")
 
 
-def depths(out: Path, logs: dict[int, Path], title: str) -> None:
-    """Test accuracy, and G of the first convolution at the first step, against the number of added layers."""
+def depths(out: Path, logs: dict[str, dict[int, Path]]) -> None:
+    """Test accuracy, and G of the first convolution at the first step, against the number of added layers.
+
+    Of two kinds of network, by label: a point for each seed.
+    """
     figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(WIDE, 2.2))
-    for added, log in logs.items():
-        values = 100 * np.array(final_accuracies(log))
-        accuracy.plot([added] * len(values), values, "o", color=STYLES["vanishing"]["color"], alpha=0.6)
-        starts = magnitudes_of(log)[:, 0, 0]
-        gradient.plot([added] * len(starts), starts, "o", color=STYLES["vanishing"]["color"], alpha=0.6)
     accuracy.axhline(10, color="black", linestyle=":", label="chance")
-    accuracy.legend(loc="center right")
-    accuracy.set(ylim=(0, 100), ylabel="test accuracy (%)", title=title)
+    for (label, kind), marker, name in zip(logs.items(), "os", ("vanishing", "accuracy")):
+        style = {"color": STYLES[name]["color"], "marker": marker, "linestyle": "none", "alpha": 0.6}
+        accuracy.plot([], [], **style, label=label)
+        for added, log in kind.items():
+            values, starts = 100 * np.array(final_accuracies(log)), magnitudes_of(log)[:, 0, 0]
+            accuracy.plot([added] * len(values), values, **style)
+            gradient.plot([added] * len(starts), starts, **style)
+    accuracy.set(ylim=(0, 100), ylabel="test accuracy (%)", title="accuracy")
     gradient.set(yscale="log", ylabel=r"$G$", title="first convolution, first step")
     for axes in (accuracy, gradient):
-        axes.set(xlabel="added convolutions", xticks=list(logs))
+        axes.set(xlabel="added convolutions", xticks=sorted({added for kind in logs.values() for added in kind}))
+    figure.legend(loc="outside lower center", ncols=3)
     save(figure, out, "2.3_depth")

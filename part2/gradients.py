@@ -16,7 +16,7 @@ from part2 import accuracy
 
 def draw(out):
     log, title = experiment.log_path(out, "2.1", "accuracy"), "The designed network"
-    plots.gradient_curves(out, "2.2", {"": log}, title)
+    plots.gradient_curves(out, "2.2", {title: log})
     plots.heat_map(out, "2.2", log, title)
 
 

@@ -75,6 +75,10 @@ def draw(out):
     experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
     plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
     plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
+    gradients = {"2.3, no cure": log_path(out, "2.3", "vanishing"), "2.4, the solution": log_path(out, "2.4", SOLUTION)}
+    gradients = {title: log for title, log in gradients.items() if experiment.finished(log)}
+    if gradients:
+        plots.gradient_curves(out, "2.4", gradients)
 
 
 def answer(out):

@@ -80,13 +80,15 @@ def trained(out):
 def draw(out):
     """The figures of what has been trained."""
     logs, sgd = trained(out), log_path(out, "2.3", name_of(ADDED, sgd=True))
+    normalized = {0: log_path(out, "2.1", "accuracy"), ADDED: log_path(out, "2.3", "batchnorm")}
+    normalized = {added: log for added, log in normalized.items() if experiment.finished(log)}
     if len(logs) > 1:
-        plots.depths(out, logs, "Where learning dies")
+        plots.depths(out, {"no BatchNorm": logs, "BatchNorm": normalized})
     if ADDED in logs:
         title = "20 more convolutions, no BatchNorm"
         plots.accuracy_curves(out, "2.3", "vanishing", title)
-        gradients = {", Muon": logs[ADDED]} | ({", plain SGD": sgd} if experiment.finished(sgd) else {})
-        plots.gradient_curves(out, "2.3", gradients, title)
+        gradients = {"Muon, the procedure": logs[ADDED]} | ({"plain SGD": sgd} if experiment.finished(sgd) else {})
+        plots.gradient_curves(out, "2.3", gradients)
         plots.heat_map(out, "2.3", logs[ADDED], title)
         labels = {"vanishing": "PyTorch's default", "he": "He initialisation"}
         plots.signals(out, "2.3", labels, theory=("vanishing", ADDED))

@@ -13,14 +13,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import torch
 from torchvision.utils import save_image
 
 from common import data, image_plots, options
 from common.data import CLASSES
 from common.experiment import log_path
 from common.records import RecordError, read_csv, replacing, write_rows
-from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, Attacked, attack, predict
+from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, attack, predict
+from part3.measures import as_saved, distances, sweep
 from part3.networks import trained_network
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -31,35 +31,6 @@ of {attacked} test images classified correctly, wrong now with 99 % confidence: 
 iterations: {failed} (their rows have succeeded = 0)
 iterations: {iterations} on average, at most {iterations_most}; medians: largest change {linf} levels, PSNR {psnr} dB
 {images_per_second} images/s; leaving early saves {saved} of all passes through the network"""
-
-
-def as_saved(network, labels, attacked):
-    """What is left of an attack in images of 8 bits: with a whole ε, all of it."""
-    images = attacked.images.round()
-    if images.equal(attacked.images):
-        return attacked
-    categories, confidences = predict(network, images)
-    succeeded = (categories != labels) & (confidences >= CONFIDENCE)
-    return Attacked(images, categories, confidences, attacked.iterations, succeeded)
-
-
-def measure(images, labels, before, attacked):
-    """One row an image: what it was taken for, what it is taken for now, and how far it moved, in levels."""
-    difference = (attacked.images - images).flatten(1)
-    columns = {
-        "index": torch.arange(len(images)),
-        "category": labels,
-        "category_before": before[0],
-        "confidence_before": before[1],
-        "category_after": attacked.categories,
-        "confidence_after": attacked.confidences,
-        "iterations": attacked.iterations,
-        "succeeded": attacked.succeeded.int(),
-        "linf": difference.abs().amax(1),
-        "l2": difference.norm(dim=1),
-        "psnr_db": 10 * (255**2 / difference.square().mean(1)).log10(),
-    }
-    return [dict(zip(columns, row)) for row in zip(*(column.tolist() for column in columns.values()))]
 
 
 def first_of_each_category(rows):
@@ -76,23 +47,6 @@ def save_images(folder, rows, images, attacked):
         for name, pixels in zip(image_plots.pair_names(row), (images, attacked.images)):
             with replacing(folder / name) as temporary:
                 save_image(pixels[row["index"]] / 255, temporary, format="png")
-
-
-def sweep(network, images, labels, max_iterations):
-    """One row a step size: success before and after rounding, iterations, and distances in levels."""
-    for epsilon in EPSILONS:
-        attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, f"epsilon {epsilon:g}")
-        difference = (attacked.images - images).flatten(1)
-        yield {
-            "epsilon": epsilon,
-            "images": len(images),
-            "succeeded": attacked.succeeded.float().mean().item(),
-            "succeeded_rounded": as_saved(network, labels, attacked).succeeded.float().mean().item(),
-            "iterations_mean": attacked.iterations.float().mean().item(),
-            "iterations_max": attacked.iterations.max().item(),
-            "linf_median": difference.abs().amax(1).median().item(),
-            "l2_median": difference.norm(dim=1).median().item(),
-        }
 
 
 def tables_in(out):
@@ -131,9 +85,11 @@ def run(arguments, again=False):
     swept = correct[:SWEPT]
     tables["adversarial"].unlink(missing_ok=True)  # it says that all is there
     write_rows(tables["speed"], [speed])
-    write_rows(tables["epsilon"], list(sweep(network, images[swept], labels[swept], arguments.max_iterations)))
+    write_rows(
+        tables["epsilon"], list(sweep(network, images[swept], labels[swept], EPSILONS, arguments.max_iterations))
+    )
     attacked = as_saved(network, labels, attacked)
-    rows = measure(images, labels, before, attacked)
+    rows = distances(images, labels, before, attacked)
     write_rows(tables["attacks"], rows)
     shown = first_of_each_category(rows)
     save_images(arguments.out / "figures" / "adversarial", shown, images, attacked)

@@ -5,7 +5,8 @@ beside controls that tell what it means: the same images before; changes of the 
 of random sign; the change that was made for another image; and all of it on every test image that 1.4's
 network classifies correctly. Then why: how alike the networks' gradients with respect to an image are, and how
 often the second makes the very mistake of the first. Last, each of three networks is attacked and the images
-shown to the others, the one of 2.4 with its 20 more convolutions among them.
+shown to the others, the one of 2.4 with its 20 more convolutions among them: once until it is sure of a wrong
+category, which takes more of a change in some networks than in others, and once with equally many steps for all.
 """
 
 import sys
@@ -16,42 +17,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from common import data, image_plots, options
 from common.experiment import log_path
 from common.records import read_csv, write_rows
 from part3 import adversarial
-from part3.attack import attack, gradient_of_pixels, predict
+from part3.attack import attack, predict
+from part3.measures import alignment, feed, shown_to_others
 from part3.networks import EXPERIMENTS, trained_network
 
 SOURCE, VICTIM = "1.4", "2.1"
 FEW = 500  # test images for what needs many gradients
-
-
-def interval(share, number):
-    """The 95 % interval of a share of `number` images (Wilson 1927)."""
-    z2 = 1.96**2
-    centre = share + z2 / (2 * number)
-    half = (z2 * (share * (1 - share) / number + z2 / (4 * number**2))) ** 0.5
-    return (centre - half) / (1 + z2 / number), (centre + half) / (1 + z2 / number)
-
-
-def controls(images, attacked, seed=0):
-    """The attack's images beside inputs that differ from the originals by as much: `{kind: images}`.
-
-    Random signs are the attack's own where 0 or 255 leaves no room for the opposite.
-    """
-    difference = attacked - images
-    generator = torch.Generator(difference.device).manual_seed(seed)
-    heads = torch.rand(difference.shape, generator=generator, device=difference.device) < 0.5
-    opposite = images - difference
-    return {
-        "original": images,
-        "random signs": torch.where(heads & (opposite >= 0) & (opposite <= 255), opposite, attacked),
-        "another's change": (images + difference.roll(1, 0)).clamp(0, 255),
-        "adversarial": attacked,
-    }
+EQUAL_STEPS = 8  # about as many as it takes on average to fool 1.4's network
+UNREACHABLE = 2.0  # a confidence: no image leaves before its last step
 
 
 def shown_images(out, table, device):
@@ -61,58 +39,6 @@ def shown_images(out, table, device):
         torch.from_numpy(255 * np.stack(kind)).round().permute(0, 3, 1, 2).to(device) for kind in images
     )
     return originals, attacked, torch.tensor([int(row["category"]) for row in rows], device=device)
-
-
-def feed(victim, source, images, attacked, labels, name):
-    """Rows for one set of images: the victim's accuracy on each kind of input, and whose mistakes it makes."""
-    mistakes, _ = predict(source, attacked)
-    for kind, inputs in controls(images, attacked).items():
-        categories, _ = predict(victim, inputs)
-        wrong = categories != labels
-        accuracy = 1 - wrong.float().mean().item()
-        low, high = interval(accuracy, len(labels))
-        yield {
-            "images": name,
-            "number": len(labels),
-            "inputs": kind,
-            "accuracy": accuracy,
-            "low": low,
-            "high": high,
-            "wrong": wrong.sum().item(),
-            "wrong_like_source": (wrong & (categories == mistakes)).sum().item(),
-        }
-
-
-def alignment(networks, images, labels):
-    """Rows for the first network and each other: how alike their gradients with respect to an image's pixels are.
-
-    Beside them two controls: the second network's gradient for another image, and random numbers.
-    """
-    gradients = {}
-    for name, network in networks.items():
-        batches = zip(images.float().split(100), labels.split(100))
-        gradient = torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
-        # Their scale says how sure a network is, and may be tiny; directions are compared.
-        gradients[name] = gradient / gradient.abs().amax(1, keepdim=True)
-    first, second, *_ = gradients
-    gradients[f"{second}, another image"] = gradients[second].roll(1, 0)
-    generator = torch.Generator(images.device).manual_seed(0)
-    gradients["random"] = torch.randn(gradients[first].shape, generator=generator, device=images.device)
-    for name, gradient in list(gradients.items())[1:]:
-        cosines = F.cosine_similarity(gradients[first], gradient)
-        cosines = cosines[cosines.isfinite()]  # not so where a gradient is exactly 0
-        same = (gradients[first].sign() == gradient.sign()).float().mean(1)
-        # What a small step along the first's signs adds to the other's loss, as a share of what one along its own does.
-        gained = (gradients[first].sign() * gradient).sum(1) / gradient.abs().sum(1)
-        yield {
-            "first": first,
-            "second": name,
-            "images": len(cosines),
-            "cosine_mean": cosines.mean().item(),
-            "cosine_deviation": cosines.std().item(),
-            "same_sign": same.mean().item(),
-            "loss_gained": gained.nanmean().item(),
-        }
 
 
 def tables_in(out):
@@ -133,15 +59,11 @@ def run(arguments):
     by_all = torch.stack(known).all(0).nonzero().flatten()[:FEW]
     images, labels = cifar.test_images[by_all], cifar.test_labels[by_all]
     write_rows(tables["alignment"], list(alignment(networks | twin, images, labels)))
-    rows = []
-    for attacked_name, attacked_network in networks.items():
-        attacked = attack_of(attacked_network, images, labels, description=f"attack on {attacked_name}").images.round()
-        linf = (attacked - images).abs().flatten(1).amax(1).median().item()
-        for name, network in networks.items():
-            accuracy = (predict(network, attacked)[0] == labels).float().mean().item()
-            row = {"source": attacked_name, "victim": name, "images": len(labels)}
-            rows.append(row | {"linf_median": linf, "accuracy": accuracy})
-    write_rows(tables["matrix"], rows)
+    attacks = {
+        "until 99 % sure": attack_of,
+        f"{EQUAL_STEPS} steps for all": partial(attack_of, confidence=UNREACHABLE, max_iterations=EQUAL_STEPS),
+    }
+    write_rows(tables["matrix"], list(shown_to_others(networks, images, labels, attacks)))
 
     images, labels = cifar.test_images[known[0]], cifar.test_labels[known[0]]
     first, first_labels = images[: adversarial.SWEPT], labels[: adversarial.SWEPT]

@@ -31,6 +31,7 @@ RUNS = {
     "part1/normalize.py --seeds 0 1 2 3 4": Run(8, ["1.2_normalize", "1.2_centered", "1.2_gradients"]),
     "part1/flip.py --seeds 0 1 2 3 4": Run(4, ["1.3_flip"]),
     "part1/crop.py --seeds 0 1 2 3 4": Run(4, ["1.4_crop"]),
+    "part1/overfitting.py --seeds 0 1 2 3 4": Run(2, ["1.4_overfitting"]),
     "part2/design.py": Run(50, ["2.0_design"]),
     "part2/accuracy.py --seeds 0 1 2": Run(16, ["2.1_accuracy", "2.1_architecture"]),
     "part2/vanishing.py --seeds 0 1 2": Run(30, ["2.3_vanishing", "2.3_signals"]),

@@ -1,0 +1,148 @@
+"""What Part 3 measures: an attack's images, how far they moved, what another network makes of them, and why.
+
+Functions give the rows of a table. Images are `(N, 3, 32, 32)` in 0..255, labels and categories
+int64 `(N,)`, distances in intensity levels, shares and accuracies fractions.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from part3.attack import CONFIDENCE, Attacked, attack, gradient_of_pixels, predict
+
+
+def as_saved(network, labels, attacked):
+    """What is left of an attack in images of 8 bits: with a whole ε, all of it."""
+    images = attacked.images.round()
+    if images.equal(attacked.images):
+        return attacked
+    categories, confidences = predict(network, images)
+    succeeded = (categories != labels) & (confidences >= CONFIDENCE)
+    return Attacked(images, categories, confidences, attacked.iterations, succeeded)
+
+
+def distances(images, labels, before, attacked):
+    """One row an image: what it was taken for, what it is taken for now, and how far it moved, in levels."""
+    difference = (attacked.images - images).flatten(1)
+    columns = {
+        "index": torch.arange(len(images)),
+        "category": labels,
+        "category_before": before[0],
+        "confidence_before": before[1],
+        "category_after": attacked.categories,
+        "confidence_after": attacked.confidences,
+        "iterations": attacked.iterations,
+        "succeeded": attacked.succeeded.int(),
+        "linf": difference.abs().amax(1),
+        "l2": difference.norm(dim=1),
+        "psnr_db": 10 * (255**2 / difference.square().mean(1)).log10(),
+    }
+    return [dict(zip(columns, row)) for row in zip(*(column.tolist() for column in columns.values()))]
+
+
+def sweep(network, images, labels, epsilons, max_iterations):
+    """One row a step size: success before and after rounding, iterations, and distances in levels."""
+    for epsilon in epsilons:
+        attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, f"epsilon {epsilon:g}")
+        difference = (attacked.images - images).flatten(1)
+        yield {
+            "epsilon": epsilon,
+            "images": len(images),
+            "succeeded": attacked.succeeded.float().mean().item(),
+            "succeeded_rounded": as_saved(network, labels, attacked).succeeded.float().mean().item(),
+            "iterations_mean": attacked.iterations.float().mean().item(),
+            "iterations_max": attacked.iterations.max().item(),
+            "linf_median": difference.abs().amax(1).median().item(),
+            "l2_median": difference.norm(dim=1).median().item(),
+        }
+
+
+def interval(share, number):
+    """The 95 % interval of a share of `number` images (Wilson 1927)."""
+    z2 = 1.96**2
+    centre = share + z2 / (2 * number)
+    half = (z2 * (share * (1 - share) / number + z2 / (4 * number**2))) ** 0.5
+    return (centre - half) / (1 + z2 / number), (centre + half) / (1 + z2 / number)
+
+
+def controls(images, attacked, seed=0):
+    """The attack's images beside inputs that differ from the originals by as much: `{kind: images}`.
+
+    Random signs are the attack's own where 0 or 255 leaves no room for the opposite.
+    """
+    difference = attacked - images
+    generator = torch.Generator(difference.device).manual_seed(seed)
+    heads = torch.rand(difference.shape, generator=generator, device=difference.device) < 0.5
+    opposite = images - difference
+    return {
+        "original": images,
+        "random signs": torch.where(heads & (opposite >= 0) & (opposite <= 255), opposite, attacked),
+        "another's change": (images + difference.roll(1, 0)).clamp(0, 255),
+        "adversarial": attacked,
+    }
+
+
+def feed(victim, source, images, attacked, labels, name):
+    """Rows for one set of images: the victim's accuracy on each kind of input, and whose mistakes it makes."""
+    mistakes, _ = predict(source, attacked)
+    for kind, inputs in controls(images, attacked).items():
+        categories, _ = predict(victim, inputs)
+        wrong = categories != labels
+        accuracy = 1 - wrong.float().mean().item()
+        low, high = interval(accuracy, len(labels))
+        yield {
+            "images": name,
+            "number": len(labels),
+            "inputs": kind,
+            "accuracy": accuracy,
+            "low": low,
+            "high": high,
+            "wrong": wrong.sum().item(),
+            "wrong_like_source": (wrong & (categories == mistakes)).sum().item(),
+        }
+
+
+def alignment(networks, images, labels):
+    """Rows for the first network and each other: how alike their gradients with respect to an image's pixels are.
+
+    Beside them two controls: the second network's gradient for another image, and random numbers.
+    """
+    gradients = {}
+    for name, network in networks.items():
+        batches = zip(images.float().split(100), labels.split(100))
+        gradient = torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
+        # Their scale says how sure a network is, and may be tiny; directions are compared.
+        gradients[name] = gradient / gradient.abs().amax(1, keepdim=True)
+    first, second, *_ = gradients
+    gradients[f"{second}, another image"] = gradients[second].roll(1, 0)
+    generator = torch.Generator(images.device).manual_seed(0)
+    gradients["random"] = torch.randn(gradients[first].shape, generator=generator, device=images.device)
+    for name, gradient in list(gradients.items())[1:]:
+        cosines = F.cosine_similarity(gradients[first], gradient)
+        cosines = cosines[cosines.isfinite()]  # not so where a gradient is exactly 0
+        same = (gradients[first].sign() == gradient.sign()).float().mean(1)
+        # What a small step along the first's signs adds to the other's loss, as a share of what one along its own does.
+        gained = (gradients[first].sign() * gradient).sum(1) / gradient.abs().sum(1)
+        yield {
+            "first": first,
+            "second": name,
+            "images": len(cosines),
+            "cosine_mean": cosines.mean().item(),
+            "cosine_deviation": cosines.std().item(),
+            "same_sign": same.mean().item(),
+            "loss_gained": gained.nanmean().item(),
+        }
+
+
+def shown_to_others(networks, images, labels, attacks):
+    """One row an attack, a network attacked, and a network that is shown the images: its accuracy.
+
+    `attacks` are named functions like `part3.attack.attack`; a row tells how far the images moved, in the median.
+    """
+    for kind, attack_of in attacks.items():
+        for source, attacked_network in networks.items():
+            attacked = attack_of(attacked_network, images, labels, description=f"{kind}, on {source}").images.round()
+            linf = (attacked - images).abs().flatten(1).amax(1).median().item()
+            for victim, network in networks.items():
+                accuracy = (predict(network, attacked)[0] == labels).float().mean().item()
+                row = {"attack": kind, "source": source, "victim": victim, "images": len(labels)}
+                yield row | {"linf_median": linf, "accuracy": accuracy}
