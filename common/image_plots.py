@@ -62,14 +62,14 @@ def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> 
 
 def perturbations(out: Path, table: Path) -> None:
     """What was added to each image, amplified around grey."""
-    figure, grid = plt.subplots(4, 5, figsize=(5.2, 4.7))
+    figure, grid = plt.subplots(2, 10, figsize=(WIDE, 2.3))
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
         true, wrong = (CLASSES[int(row[name])] for name in ("category", "category_after"))
         difference = 0.5 + AMPLIFIED * (adversarial - original)
-        show(axes, difference.clip(0, 1), f"{true} → {wrong}\n$L_\\infty$ = {float(row['linf']):.0f} levels")
-    figure.supxlabel(f"adversarial less original, × {AMPLIFIED}, around grey", fontsize=9)
+        show(axes, difference.clip(0, 1), f"{true}\n→ {wrong}\n$L_\\infty$ = {float(row['linf']):.0f}")
+    figure.supxlabel(f"adversarial less original, × {AMPLIFIED}, around grey; $L_\\infty$ in levels", fontsize=9)
     save(figure, out, "3.1_perturbations")
 
 
@@ -193,7 +193,7 @@ def source_and_victim(out: Path, table: Path) -> None:
     )
     accuracies = np.array([100 * float(row["accuracy"]) for row in rows]).reshape(len(attacks), len(sources), -1)
     changes = {(row["attack"], row["source"]): float(row["linf_median"]) for row in rows}
-    figure, panels = plt.subplots(1, len(attacks), figsize=(2.4 * len(attacks), 2.3))
+    figure, panels = plt.subplots(1, len(attacks), figsize=(2.1 * len(attacks), 2.1))
     for attack, accuracy, axes in zip(attacks, accuracies, panels):
         names = [f"{source}\n$L_\\infty$ = {changes[attack, source]:.0f}" for source in sources]
         heat_table(axes, accuracy, victims, names)

@@ -38,7 +38,7 @@ STYLES = {
     "he": {"color": "#56B4E9", "linestyle": (0, (1, 1))},
     "dirac": {"color": "#009E73", "linestyle": "-."},
     "residual": {"color": "#CC79A7", "linestyle": (0, (5, 1))},
-    "scaled": {"color": "#0072B2", "linestyle": (0, (8, 1, 1, 1))},
+    "scaled": {"color": "#0072B2", "linestyle": (0, (6, 1, 1, 1, 1, 1))},
 }
 FIRST, LAST = {"color": "#000000", "linestyle": "-"}, {"color": "#0072B2", "linestyle": "--"}  # convolutions
 PART1 = {
@@ -48,7 +48,7 @@ PART1 = {
     "crop": ("1.4", "+ random crop"),
 }
 
-HALF, WIDE = (3.4, 2.2), 6.9  # inches: a figure of half the report's width, and the whole width
+HALF, WIDE = (3.4, 2.0), 6.9  # inches: a figure of half the report's width, and the whole width
 
 plt.rcParams.update(
     {
@@ -123,7 +123,7 @@ def part1_comparison(out: Path) -> None:
     for row in read_csv(log_path(out, "1.4", "overfitting")):
         unaugmented.setdefault(row["name"], []).append(100 * float(row["train_accuracy"]))
     places = {name: (*place, place[0]) for name, place in PART1.items()}
-    comparison(out, "1_comparison", places, lowest=20, unaugmented=unaugmented)
+    comparison(out, "1_comparison", places, lowest=40, unaugmented=unaugmented)
 
 
 def comparison(
@@ -142,7 +142,7 @@ def comparison(
     """
     logs = {name: log_path(out, question, name) for name, (question, _, _) in experiments.items()}
     logs = {name: log for name, log in logs.items() if log.exists() and final_accuracies(log)}
-    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(WIDE, 2.8))
+    figure, (curves, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(WIDE, 2.5))
     for position, (name, log) in enumerate(logs.items()):
         seeds = list(read_log(log).values())
         training = np.stack([100 * columns["train_accuracy"] for columns in seeds])
@@ -151,8 +151,11 @@ def comparison(
         color, label = STYLES[name]["color"], "{} {}".format(*experiments[name])
         curves.plot(seeds[0]["iteration"], means.mean(0), **STYLES[name], linewidth=1.4, label=label)
         curves.fill_between(seeds[0]["iteration"], means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
-        last_epoch, known = training[:, -100:].mean(1), (unaugmented or {}).get(name, [])
-        for marker, face, values in [("o", color, test), ("^", "none", last_epoch), ("s", "none", known)]:
+        last_epoch = training[:, -100:].mean(1)
+        shown = [("o", color, test), ("^", "none", last_epoch)]
+        if unaugmented and name in unaugmented:
+            shown.append(("s", "none", unaugmented[name]))
+        for marker, face, values in shown:
             places = np.full(len(values), position)
             ends.plot(places, values, marker, color=color, markerfacecolor=face, alpha=0.6, clip_on=False)
         below = min(test.min(), last_epoch.min())
@@ -171,7 +174,6 @@ def comparison(
         xticks=range(len(logs)), xticklabels=[experiments[name][2] for name in logs], xlim=(-0.5, len(logs) - 0.5),
         xlabel=xlabel, title="at the end, each seed",
     )  # fmt: skip
-    ends.tick_params(axis="x", rotation=0 if len(logs) < 5 else 45)
     figure.legend(loc="outside lower center", ncols=3)
     save(figure, out, figure_name)
 
@@ -194,12 +196,12 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, there is no line.
     """
     width = HALF[0] if len(logs) == 1 else WIDE
-    figure, panels = plt.subplots(1, len(logs), figsize=(width, 2.4), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(logs), figsize=(width, 2.2), sharex=True, sharey=True, squeeze=False)
     for axes, (title, log) in zip(panels.flat, logs.items()):
         magnitudes = magnitudes_of(log)
         edges, values = medians(magnitudes)
         iterations = np.arange(1, magnitudes.shape[-1] + 1)
-        for layer, label, style in [(-1, "last convolution", LAST), (0, "first convolution", FIRST)]:
+        for layer, label, style in [(0, "first convolution", FIRST), (-1, "last convolution", LAST)]:
             for seed in magnitudes[:, layer]:
                 axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.3, linewidth=0.4)
             axes.plot((edges[:-1] + edges[1:] + 1) / 2, values[layer], **style, label=label)

@@ -25,16 +25,17 @@ from part2.networks import ADDED, vanishing_network
 
 
 class Cure(NamedTuple):
+    number: str  # in the report
     change: str  # in a few words
     make_network: Callable[[], nn.Sequential]
 
 
 CURES = {
-    "none": Cure("no cure, PyTorch's default", vanishing_network),
-    "he": Cure("He initialisation", cures.he_initialized),
-    "dirac": Cure("identity initialisation", cures.identity_initialized),
-    "residual": Cure("residual blocks, zero at the start", cures.residual),
-    "scaled": Cure("scaled weight standardisation, residual", cures.scaled),
+    "none": Cure("none", "no cure, PyTorch's default", vanishing_network),
+    "he": Cure("i", "(i) He initialisation", cures.he_initialized),
+    "dirac": Cure("ii", "(ii) identity initialisation", cures.identity_initialized),
+    "residual": Cure("iii", "(iii) residual blocks, zero at the start", cures.residual),
+    "scaled": Cure("iv", "(iv) scaled weight standardisation, residual", cures.scaled),
 }
 SOLUTION = "scaled"
 CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
@@ -72,13 +73,11 @@ def finished_logs(out):
 
 def draw(out):
     experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
-    experiments |= {name: ("2.4", cure.change, name) for name, cure in CURES.items()}
+    experiments |= {name: ("2.4", cure.change, cure.number) for name, cure in CURES.items()}
     plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
     plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
-    gradients = {"2.3, no cure": log_path(out, "2.3", "vanishing"), "2.4, the solution": log_path(out, "2.4", SOLUTION)}
-    gradients = {title: log for title, log in gradients.items() if experiment.finished(log)}
-    if gradients:
-        plots.gradient_curves(out, "2.4", gradients)
+    if experiment.finished(solution := log_path(out, "2.4", SOLUTION)):
+        plots.gradient_curves(out, "2.4", {"The solution": solution})
 
 
 def answer(out):

@@ -121,6 +121,12 @@ def answer(out):
     }
 
 
+def with_batchnorm(out):
+    """G of the first convolution at the first step with all added layers and BatchNorm, as text."""
+    start, _ = experiment.start_and_end(log_path(out, "2.3", "batchnorm"))
+    return f"{start[0]:.2g}"
+
+
 def main():
     parser = options.parser(__doc__)
     variant = parser.add_mutually_exclusive_group()

@@ -29,6 +29,7 @@ from part3.networks import EXPERIMENTS, trained_network
 SOURCE, VICTIM = "1.4", "2.1"
 FEW = 500  # test images for what needs many gradients
 EQUAL_STEPS = 8  # about as many as it takes on average to fool 1.4's network
+EQUAL = f"{EQUAL_STEPS} steps for all"
 UNREACHABLE = 2.0  # a confidence: no image leaves before its last step
 
 
@@ -61,7 +62,7 @@ def run(arguments):
     write_rows(tables["alignment"], list(alignment(networks | twin, images, labels)))
     attacks = {
         "until 99 % sure": attack_of,
-        f"{EQUAL_STEPS} steps for all": partial(attack_of, confidence=UNREACHABLE, max_iterations=EQUAL_STEPS),
+        EQUAL: partial(attack_of, confidence=UNREACHABLE, max_iterations=EQUAL_STEPS),
     }
     write_rows(tables["matrix"], list(shown_to_others(networks, images, labels, attacks)))
 
@@ -88,9 +89,14 @@ def draw(out):
 def answer(out):
     """The victim's accuracy and its controls, whose mistakes it repeats, how alike the gradients are; as text."""
     tables = tables_in(out)
-    percent = ("accuracy", "low", "high")
+    matrix, percent = read_csv(tables["matrix"]), ("accuracy", "low", "high")
     return {
-        "few": read_csv(tables["matrix"])[0]["images"],
+        "few": matrix[0]["images"],
+        "matrix": {  # with equally many steps for all
+            f"{row['source']} to {row['victim']}": f"{100 * float(row['accuracy']):.0f} %"
+            for row in matrix
+            if row["attack"] == EQUAL
+        },
         "transfer": [
             {**row, **{name: f"{100 * float(row[name]):.1f}" for name in percent}}
             for row in read_csv(tables["transfer"])

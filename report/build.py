@@ -22,7 +22,7 @@ from common.choice import held_out_means
 from common.experiment import log_path, mean_and_deviation
 from common.records import ROOT, RecordError, read_csv, read_results, replacing
 from common.training import Settings
-from part1 import normalize
+from part1 import normalize, overfitting
 from part2 import accuracy, gradients, solution, vanishing
 from part3 import adversarial, attack, transfer
 from report import figures
@@ -63,16 +63,19 @@ def answers(out):
             for first, second in COMPARED
         },
         "procedure": {
-            name: f"{100 * mean:.1f} %" for name, mean in held_out_means(log_path(out, "1.0", "procedure")).items()
+            name: f"{100 * mean:.2f} %" for name, mean in held_out_means(log_path(out, "1.0", "procedure")).items()
         },
         "design": {
-            name: f"{100 * mean:.1f} %" for name, mean in held_out_means(log_path(out, "2.0", "design")).items()
+            name: f"{100 * mean:.2f} %" for name, mean in held_out_means(log_path(out, "2.0", "design")).items()
         },
         "architecture": read_csv(log_path(out, "2.1", "architecture")),
         "1.2": normalize.answer(out),
+        "1.2 in fp32": normalize.answer(out / options.TRIALS / "fp32"),
+        "overfitting": overfitting.answer(out),
         "2.2": gradients.answer(out),
         "2.3": vanishing.answer(out),
         "2.4": solution.answer(out),
+        "batchnorm": vanishing.with_batchnorm(out),
         "3.1": adversarial.answer(out),
         "3.2": transfer.answer(out),
         "asked": f"{100 * accuracy.ASKED:.0f} %",
