@@ -195,8 +195,8 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
 
     The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, there is no line.
     """
-    width = HALF[0] if len(logs) == 1 else WIDE
-    figure, panels = plt.subplots(1, len(logs), figsize=(width, 2.2), sharex=True, sharey=True, squeeze=False)
+    size = HALF if len(logs) == 1 else (WIDE, 2.3)
+    figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     for axes, (title, log) in zip(panels.flat, logs.items()):
         magnitudes = magnitudes_of(log)
         edges, values = medians(magnitudes)

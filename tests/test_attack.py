@@ -6,6 +6,7 @@ from torch import nn
 
 from common.networks import table1_network
 from common.preprocess import channel_statistics, normalize
+from part3 import measures
 from part3.attack import OnPixels, attack, predict
 
 LABELS = torch.tensor([0, 1, 2, 3])
@@ -108,3 +109,20 @@ def test_an_image_does_not_depend_on_the_others_in_its_batch():
 
 def test_no_images_are_no_error():
     assert attack(linear_network(), images()[:0], LABELS[:0]).images.shape == (0, 3, 8, 8)
+
+
+def test_controls_differ_from_the_originals_as_much_as_the_attack_does():
+    images = torch.tensor([0, 1, 128, 254, 255.0]).repeat(4, 3, 8, 1)
+    attacked = images + torch.tensor([3, -1, 3, 1, -3.0])
+    inputs = measures.controls(images, attacked)
+    distance = (attacked - images).abs()
+    assert torch.equal((inputs["random signs"] - images).abs(), distance)
+    middle = (inputs["random signs"] - images)[..., 2]
+    assert 0.2 < (middle > 0).float().mean() < 0.8  # signs are random where there is room for both
+    assert all(0 <= kind.min() and kind.max() <= 255 for kind in inputs.values())
+
+
+def test_the_interval_is_wilsons():
+    """Against the interval of R's prop.test(correct = FALSE)."""
+    assert measures.interval(4 / 20, 20) == pytest.approx((0.0807, 0.4160), abs=1e-4)
+    assert measures.interval(0.0, 20) == pytest.approx((0, 0.1611), abs=1e-4)

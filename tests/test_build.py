@@ -19,7 +19,8 @@ REPORT = ROOT / "report"
 def copy(tmp_path_factory):
     """What the report is made from, where it may be changed."""
     out = tmp_path_factory.mktemp("report")
-    shutil.copytree(REPORT / "logs", out / "logs")
+    for logs in ("logs", "trials/fp32/logs"):
+        shutil.copytree(REPORT / logs, out / logs)
     shutil.copytree(REPORT / "figures" / "adversarial", out / "figures" / "adversarial")
     return out
 

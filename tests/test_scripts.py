@@ -9,7 +9,7 @@ import torch
 
 from common import choice, data, experiment, options
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
-from part1 import crop
+from part1 import crop, overfitting
 from part2 import design
 from part3 import adversarial, transfer
 
@@ -112,7 +112,7 @@ SCRIPTS = {
     "part2.accuracy": ("2.1_accuracy", 1),
     "part2.gradients": ("2.1_accuracy", 2),
     "part2.vanishing": ("2.3_vanishing", 4),
-    "part2.solution": ("2.4_scaled", 2),
+    "part2.solution": ("2.4_scaled", 3),
 }
 
 
@@ -150,6 +150,29 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
 
     assert run("--retrain")[0].startswith(name.removesuffix(".csv"))
     assert (out / "logs" / name).read_bytes() == logs[name]
+
+
+def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 100, 60))
+    seen = []
+
+    def watch(network, images, labels, prepare):
+        seen.append(prepare(images))
+        assert torch.equal(seen[-1], prepare(images))  # no augmentation
+        return len(images) / 100, 0.0
+
+    monkeypatch.setattr(overfitting, "evaluate", watch)
+    trial = ["--data-dir", "synthetic", "--iterations", "2", "--batch-size", "20", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["overfitting.py", *trial, "--seeds", "0", "1"])
+    options.run_script(overfitting.main)
+    first = capsys.readouterr().out.splitlines()
+    assert [len(images) for images in seen] == [100, 60] * 8
+    assert "missing: training question 1.1's network first" in first[0]
+    assert (
+        first[-1] == "crop: 100.0 % of the training images as they are, 40.0 ± 0.0 points (n = 2) above test accuracy"
+    )
+    options.run_script(overfitting.main)
+    assert len(seen) == 16 and capsys.readouterr().out.splitlines() == first[-5:]
 
 
 def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tmp_path, monkeypatch, capsys):
