@@ -2,7 +2,8 @@
 
 Augmentation lowers the training accuracy, but that is taken on augmented images. So the networks that 1.1 to
 1.4 ended with are shown the training images once more, as they show test images: neither flipped nor cropped.
-How much better they classify these than images they have not seen is overfitting, and nothing else.
+How much better they classify these than images they have not seen is overfitting, and nothing else. What has
+not been trained is trained first.
 """
 
 import statistics
@@ -13,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import data, options, plots
-from common.experiment import log_path, trained_network
+from common.experiment import log_path, run, trained_network
 from common.preprocess import channel_statistics
 from common.records import merge_rows, read_csv
 from common.training import evaluate
@@ -43,19 +44,23 @@ def answer(out):
 
 def main():
     arguments = options.parse(options.parser(__doc__))
+    for experiment in EXPERIMENTS:
+        run(experiment, arguments)
     log = log_path(arguments.out, "1.4", "overfitting")
     done = set() if arguments.retrain else {(row["name"], int(row["seed"])) for row in read_csv(log)}
-    wanted = [(it, seed) for it in EXPERIMENTS for seed in arguments.seeds if (it.name, seed) not in done]
+    wanted = [(each, seed) for each in EXPERIMENTS for seed in arguments.seeds if (each.name, seed) not in done]
     if wanted:
         cifar = data.load(arguments.data_dir, arguments.device)
     for experiment, seed in wanted:
         network = trained_network(experiment, seed, cifar, arguments)
         prepare = partial(experiment.prepare, statistics=channel_statistics(cifar.train_images))
-        training, _ = evaluate(network, cifar.train_images, cifar.train_labels, prepare)
-        test, _ = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
-        merge_rows(
-            log, ["name", "seed", "train_accuracy", "test_accuracy"], [[experiment.name, seed, training, test]], 2
-        )
+        row = {
+            "name": experiment.name,
+            "seed": seed,
+            "train_accuracy": evaluate(network, cifar.train_images, cifar.train_labels, prepare)[0],
+            "test_accuracy": evaluate(network, cifar.test_images, cifar.test_labels, prepare)[0],
+        }
+        merge_rows(log, list(row), [list(row.values())], key=2)
     draw(arguments.out)
     for name, found in answer(arguments.out).items():
         print("{}: {training} of the training images as they are, {gap} above test accuracy".format(name, **found))

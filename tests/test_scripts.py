@@ -167,12 +167,11 @@ def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkey
     options.run_script(overfitting.main)
     first = capsys.readouterr().out.splitlines()
     assert [len(images) for images in seen] == [100, 60] * 8
-    assert "missing: training question 1.1's network first" in first[0]
     assert (
         first[-1] == "crop: 100.0 % of the training images as they are, 40.0 ± 0.0 points (n = 2) above test accuracy"
     )
     options.run_script(overfitting.main)
-    assert len(seen) == 16 and capsys.readouterr().out.splitlines() == first[-5:]
+    assert len(seen) == 16 and capsys.readouterr().out.splitlines()[-5:] == first[-5:]
 
 
 def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tmp_path, monkeypatch, capsys):
