@@ -51,16 +51,15 @@ def main():
     wanted = [(each, seed) for each in EXPERIMENTS for seed in arguments.seeds if (each.name, seed) not in done]
     if wanted:
         cifar = data.load(arguments.data_dir, arguments.device)
+    rows = []
     for experiment, seed in wanted:
         network = trained_network(experiment, seed, cifar, arguments)
         prepare = partial(experiment.prepare, statistics=channel_statistics(cifar.train_images))
-        row = {
-            "name": experiment.name,
-            "seed": seed,
-            "train_accuracy": evaluate(network, cifar.train_images, cifar.train_labels, prepare)[0],
-            "test_accuracy": evaluate(network, cifar.test_images, cifar.test_labels, prepare)[0],
-        }
-        merge_rows(log, list(row), [list(row.values())], key=2)
+        training, _ = evaluate(network, cifar.train_images, cifar.train_labels, prepare)
+        test, _ = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
+        rows.append([experiment.name, seed, training, test])
+    if rows:
+        merge_rows(log, ["name", "seed", "train_accuracy", "test_accuracy"], rows, key=2)
     draw(arguments.out)
     for name, found in answer(arguments.out).items():
         print("{}: {training} of the training images as they are, {gap} above test accuracy".format(name, **found))
