@@ -52,7 +52,7 @@ def table(logs):
     BatchNorm and standardisation make the loss independent of the weights' norm, and G inverse to it: compare
     the G of such a network with itself, over layers and over time, rather than with another's.
     """
-    yield "cure", "G, step 1", "G, end", "training accuracy", "seconds", "test accuracy"
+    yield "cure", "G, step 1", "G, end", "training", "seconds", "test accuracy"
     for label, log in logs.items():
         start, end = (epoch[0] for epoch in experiment.start_and_end(log))
         training, seconds = last_epoch(log, "train_accuracy"), experiment.median_seconds(log)
