@@ -19,6 +19,20 @@ def magnitudes(layers: list[nn.Conv2d]) -> torch.Tensor:
     return torch.stack([torch.linalg.vector_norm(layer.weight.grad, torch.inf) for layer in layers])
 
 
+@torch.no_grad()
+def active_channels(network: nn.Sequential, inputs: torch.Tensor) -> list[float]:
+    """The share of channels that each ReLU of `network` lets pass anything of, at any position of any of `inputs`.
+
+    A channel that is 0 for all images has no gradient, nor has what feeds it alone: it stays as it is.
+    """
+    shares = []
+    for layer in network:
+        inputs = layer(inputs)
+        if isinstance(layer, nn.ReLU):
+            shares.append((inputs > 0).any(0).flatten(1).any(1).float().mean().item())
+    return shares
+
+
 def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) -> list[dict[str, float]]:
     """How much of a signal is left after each convolution, or residual block of such, with the weights as they are.
 

@@ -22,7 +22,8 @@ from common.experiment import (
 )
 from common.gradients import DEFAULT_FACTOR
 from common.options import departures
-from common.records import read_csv, read_log, replacing
+from common.records import read_log, replacing
+from common.unaugmented import accuracies
 
 # An experiment has one colour in every figure, and a line style by which it is told apart in grey.
 # The colours are Okabe and Ito's, which the colour-blind can tell apart.
@@ -119,9 +120,7 @@ def accuracy_curves(out: Path, question: str, name: str, title: str) -> None:
 
 def part1_comparison(out: Path) -> None:
     """The four pre-processings of Part 1 side by side, as far as they have been run."""
-    unaugmented: dict[str, list[float]] = {}
-    for row in read_csv(log_path(out, "1.4", "overfitting")):
-        unaugmented.setdefault(row["name"], []).append(100 * float(row["train_accuracy"]))
+    unaugmented = {name: list(seeds.values()) for name, seeds in accuracies(out, "1.4").items()}
     places = {name: (*place, place[0]) for name, place in PART1.items()}
     comparison(out, "1_comparison", places, lowest=40, unaugmented=unaugmented)
 

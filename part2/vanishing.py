@@ -16,7 +16,8 @@ measured on new networks before any training (5 initialisations, 32 images):
     with both.
 (d) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
     gradient that could switch it on again. Once a layer has none left, G is exactly 0 from there back to the
-    first. What no gradient holds, weight decay shrinks besides. `--sgd` trains without it, and with steps as
+    first. Measured on the trained networks, as the share of each layer's channels that let pass anything of any
+    of 500 training images. What no gradient holds, weight decay shrinks besides. `--sgd` trains without it, and with steps as
     small as the gradients are (Muon, the procedure's optimizer, gives every step the same size, unless the
     gradient's norm is far below 1e-7): G ends in the same way.
 """
@@ -30,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common import experiment, options, plots
+from common import data, experiment, options, plots
 from common.experiment import (
     Experiment,
     geometric_mean,
@@ -39,17 +40,22 @@ from common.experiment import (
     log_path,
     magnitudes_of,
     signals_of,
+    trained_network,
 )
-from common.gradients import DEFAULT_FACTOR
+from common.gradients import DEFAULT_FACTOR, active_channels
+from common.preprocess import channel_statistics
+from common.records import read_csv, write_rows
 from common.training import PLAIN_SGD, Settings
 from part2.accuracy import prepare
 from part2.cures import he_initialized
 from part2.networks import ADDED, GhostBatchNorm2d, vanishing_network
 
+ACTIVE_IMAGES = 500  # training images of `measure_active`
 MOST = 100  # added layers that `--depth` takes
 SUMMARY = """\
 training: accuracy {training}, loss {loss} in the last epoch, that of chance is ln 10; no gradient at all reaches \
-the first convolution after iteration {silent} (of each seed)
+the first convolution after iteration {silent} (of each seed); of the layer with least of them, {active} of the \
+channels are active
 gradients: G is {first} in the first convolution at the first step, {last} in the last; an added layer leaves {left} \
 of the scale (theory: {theory}, with the measured share of active ReLUs {theory_active})
 images: of the outputs' mean square, a share of {varies_first} varies from image to image after the first \
@@ -60,15 +66,43 @@ def name_of(added, sgd=False):
     return ("sgd_" if sgd else "") + ("vanishing" if added == ADDED else f"depth{added}")
 
 
+def experiment_of(added=ADDED, sgd=False):
+    settings = replace(PLAIN_SGD, weight_decay=0.0) if sgd else Settings()
+    make_network = partial(vanishing_network, added)
+    return Experiment("2.3", name_of(added, sgd), make_network, prepare, settings, log_gradients=True)
+
+
 def train(arguments):
     if arguments.batchnorm:
         control = partial(vanishing_network, norm=GhostBatchNorm2d)
         experiment.run(Experiment("2.3", "batchnorm", control, prepare, log_gradients=True), arguments)
         return
-    settings = replace(PLAIN_SGD, weight_decay=0.0) if arguments.sgd else Settings()
     for added in arguments.depth:
-        name, make_network = name_of(added, arguments.sgd), partial(vanishing_network, added)
-        experiment.run(Experiment("2.3", name, make_network, prepare, settings, log_gradients=True), arguments)
+        experiment.run(experiment_of(added, arguments.sgd), arguments)
+
+
+def measure_active(arguments):
+    """Write which share of channels is active in each layer of the trained networks, those that are not in the table."""
+    table = log_path(arguments.out, "2.3", "active")
+    rows = [] if arguments.retrain else read_csv(table)
+    done = {(row["name"], int(row["seed"])) for row in rows}
+    experiments = {each.name: each for each in (experiment_of(), experiment_of(sgd=True))}
+    wanted = [
+        (name, seed)
+        for name, each in experiments.items()
+        for seed in sorted(experiment.finished(log_path(arguments.out, "2.3", name)))
+        if (name, seed) not in done
+    ]
+    if wanted:
+        cifar = data.load(arguments.data_dir, arguments.device)
+        inputs = prepare(cifar.train_images[:ACTIVE_IMAGES], channel_statistics(cifar.train_images))
+        for name, seed in wanted:
+            shares = active_channels(trained_network(experiments[name], seed, cifar, arguments), inputs)
+            rows += [
+                {"name": name, "seed": seed, "convolution": number, "active": share}
+                for number, share in enumerate(shares, start=1)
+            ]
+        write_rows(table, rows)
 
 
 def trained(out):
@@ -99,6 +133,15 @@ def last_gradients(log):
     return ", ".join(str(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, 0])
 
 
+def least_active(out, name):
+    """In each trained network, the share of active channels in the layer that has least of them, and its number."""
+    layers = {}
+    for row in read_csv(log_path(out, "2.3", "active")):
+        if row["name"] == name:
+            layers.setdefault(row["seed"], []).append((float(row["active"]), int(row["convolution"])))
+    return ", ".join(f"{100 * share:.0f} % (convolution {number})" for share, number in map(min, layers.values()))
+
+
 def answer(out):
     """What training came to, what becomes of the gradients, and what becomes of the images; numbers as text."""
     log, signals = log_path(out, "2.3", "vanishing"), log_path(out, "2.3", "signals")
@@ -111,6 +154,8 @@ def answer(out):
         "training": f"{100 * last_epoch(log, 'train_accuracy'):.1f} %",
         "loss": f"{last_epoch(log, 'loss'):.4f}",
         "silent": last_gradients(log),
+        "active": least_active(out, "vanishing"),
+        "active_sgd": least_active(out, name_of(ADDED, sgd=True)),
         "first": f"{start[0]:.1e}",
         "last": f"{start[-1]:.1e}",
         "left": f"{left_by_a_layer(signals, 'vanishing', ADDED):.3f}",
@@ -118,6 +163,7 @@ def answer(out):
         "theory_active": f"{geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5:.3f}",
         "varies_first": f"{variance[0] / square[0]:.2g}",
         "varies_last": f"{variance[ADDED] / square[ADDED]:.1e}",
+        "differs_last": f"{(variance[ADDED] / square[ADDED]) ** 0.5:.1e}",
     }
 
 
@@ -142,6 +188,7 @@ def main():
     variant.add_argument("--batchnorm", action="store_true", help="train with the added layers and with BatchNorm")
     arguments = options.parse(parser)
     train(arguments)
+    measure_active(arguments)
     networks = {"vanishing": vanishing_network, "he": he_initialized}
     experiment.measure_signals("2.3", networks, prepare, arguments)
     draw(arguments.out)

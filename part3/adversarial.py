@@ -25,6 +25,7 @@ from part3.networks import trained_network
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SWEPT = 1000  # correctly classified test images that are attacked with each of these
+VEHICLES = ("airplane", "automobile", "ship", "truck")
 SHOWN = 2  # images of each category
 SUMMARY = """\
 of {attacked} test images classified correctly, wrong now with 99 % confidence: {succeeded}; not within the limit of \
@@ -124,11 +125,23 @@ def answer(out):
         "linf": f"{np.median(columns['linf']):.0f}",
         "l2": f"{np.median(columns['l2']):.0f}",
         "psnr": f"{np.median(columns['psnr_db']):.1f}",
+        "same_kind": same_kind(tables["attacks"]),
         "favourites": ", ".join(favourites(tables["attacks"])),
         "images_per_second": f"{float(speed['images_per_second']):.0f}",
         "seconds": f"{float(speed['seconds']):.0f}",
         "saved": f"{100 * (1 - int(speed['passes']) / int(speed['passes_if_none_left'])):.0f} %",
     }
+
+
+def same_kind(table):
+    """How many of the attacked animals end as another animal, and of the vehicles as another vehicle; in percent."""
+    rows = image_plots.attacked_rows(table)
+    shares = {}
+    for kind, is_of in ("vehicles", VEHICLES.__contains__), ("animals", lambda category: category not in VEHICLES):
+        ends = [is_of(CLASSES[int(row["category_after"])]) for row in rows if is_of(CLASSES[int(row["category"])])]
+        others = sum(map(is_of, CLASSES)) - 1
+        shares[kind] = f"{100 * np.mean(ends):.0f} % (by chance {100 * others / (len(CLASSES) - 1):.0f} %)"
+    return shares
 
 
 def favourites(table, number=3):

@@ -82,6 +82,7 @@ def answers(out):
         "confidence": f"{100 * attack.CONFIDENCE:.0f} %",
         "machine": {name: ", ".join(sorted({row[name] for row in rows})) for name in ("device", "precision", "torch")},
         "number_of_runs": str(len(rows)),
+        "number_in_fp32": str(len(read_results(out / options.TRIALS / "fp32" / "logs" / "results.csv"))),
         "hours": f"{sum(float(row['seconds']) for row in rows) / 3600:.1f}",
         "settings": {name: str(value) for name, value in vars(Settings()).items()},
     }
