@@ -55,7 +55,7 @@ def accuracies(out: Path, question: str) -> dict[str, dict[int, float]]:
 
 
 def answer(out: Path, question: str, experiments: list[Experiment]) -> dict[str, dict[str, str]]:
-    """By the experiment's name, as text: mean accuracy, and how far above test accuracy it is, ± s.d. over the seeds."""
+    """By experiment, as text: mean accuracy, and how far above test accuracy it is, ± s.d. over the seeds."""
     found = {}
     for experiment in experiments:
         training = accuracies(out, question).get(experiment.name, {})

@@ -16,10 +16,10 @@ measured on new networks before any training (5 initialisations, 32 images):
     with both.
 (d) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
     gradient that could switch it on again. Once a layer has none left, G is exactly 0 from there back to the
-    first. Measured on the trained networks, as the share of each layer's channels that let pass anything of any
-    of 500 training images. What no gradient holds, weight decay shrinks besides. `--sgd` trains without it, and with steps as
-    small as the gradients are (Muon, the procedure's optimizer, gives every step the same size, unless the
-    gradient's norm is far below 1e-7): G ends in the same way.
+    first. Measured on the trained networks, as the share of each layer's channels that let pass anything of
+    any of 500 training images. What no gradient holds, weight decay shrinks besides. `--sgd` trains without
+    it, and with steps as small as the gradients are (Muon, the procedure's optimizer, gives every step the
+    same size, unless the gradient's norm is far below 1e-7): G ends in the same way.
 """
 
 import sys
@@ -82,7 +82,7 @@ def train(arguments):
 
 
 def measure_active(arguments):
-    """Write which share of channels is active in each layer of the trained networks, those that are not in the table."""
+    """Write which share of channels is active in each layer of the trained networks, where the table lacks it."""
     table = log_path(arguments.out, "2.3", "active")
     rows = [] if arguments.retrain else read_csv(table)
     done = {(row["name"], int(row["seed"])) for row in rows}

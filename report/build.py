@@ -75,6 +75,7 @@ def answers(out):
         "2.2": gradients.answer(out),
         "2.3": vanishing.answer(out),
         "2.4": solution.answer(out),
+        "unaugmented": f"{solution.UNAUGMENTED:,}",
         "batchnorm": vanishing.with_batchnorm(out),
         "3.1": adversarial.answer(out),
         "3.2": transfer.answer(out),

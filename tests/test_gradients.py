@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common.gradients import DEFAULT_FACTOR, convolutions, magnitudes, signals
+from common.gradients import DEFAULT_FACTOR, active_channels, convolutions, magnitudes, signals
 from common.preprocess import channel_statistics
 from common.training import Settings, train
 from part2.accuracy import prepare
@@ -47,6 +47,16 @@ def test_the_logged_magnitude_is_that_of_the_definition(precision, synthetic):
     tolerance = 1e-3 if precision == "fp32" else 0.05
     assert columns["G_conv1"] == [pytest.approx(first_gradient.abs().max().item(), rel=tolerance)]
     assert columns["G_conv2"] == [pytest.approx(last_gradient.abs().max().item(), rel=tolerance)]
+
+
+def test_a_channel_is_active_where_it_lets_pass_anything_of_any_image():
+    layer = nn.Conv2d(1, 4, 1)
+    layer.weight.data = torch.tensor([1.0, -1, 0, 0]).view(4, 1, 1, 1)
+    layer.bias.data = torch.tensor([0.0, 0, -1, 1])
+    inputs = torch.zeros(3, 1, 2, 2)
+    assert active_channels(nn.Sequential(layer, nn.ReLU()), inputs) == [0.25]  # the last one's bias
+    inputs[2, 0, 1, 1] = 5
+    assert active_channels(nn.Sequential(layer, nn.ReLU()), inputs) == [0.5]
 
 
 def test_magnitude_is_of_weights_alone_and_shows_what_is_not_a_number():

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from common import choice, data, experiment, options
+from common import choice, data, experiment, options, unaugmented
 from common.records import RESULT_COLUMNS, load_checkpoint, read_csv, read_results
 from part1 import crop, overfitting
 from part2 import design
@@ -161,7 +161,7 @@ def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkey
         assert torch.equal(seen[-1], prepare(images))  # no augmentation
         return len(images) / 100, 0.0
 
-    monkeypatch.setattr(overfitting, "evaluate", watch)
+    monkeypatch.setattr(unaugmented, "evaluate", watch)
     trial = ["--data-dir", "synthetic", "--iterations", "2", "--batch-size", "20", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["overfitting.py", *trial, "--seeds", "0", "1"])
     options.run_script(overfitting.main)
