@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from common import data
-from common.gradients import signals
+from common.gradients import active_channels, signals
 from common.options import departures
 from common.preprocess import channel_statistics
 from common.records import (
@@ -32,6 +32,7 @@ from common.records import (
 from common.training import Settings, evaluate, train
 
 INITIALISATIONS, SIGNAL_IMAGES = 5, 32  # of `measure_signals`
+ACTIVE_IMAGES = 500  # training images of `measure_active`
 
 
 class Experiment(NamedTuple):
@@ -161,6 +162,40 @@ def measure_signals(
                     rows.append({"network": name, "seed": seed, **row})
         write_rows(path, rows)
     return path
+
+
+def measure_active(question: str, experiments: list[Experiment], arguments: argparse.Namespace) -> None:
+    """Write which share of channels is active in each layer of the finished networks, where the table lacks it.
+
+    See `common.gradients.active_channels`; of training images without augmentation.
+    """
+    table = log_path(arguments.out, question, "active")
+    rows: list[dict] = [] if arguments.retrain else list(read_csv(table))
+    done = {(row["name"], int(row["seed"])) for row in rows}
+    wanted = [
+        (experiment, seed)
+        for experiment in experiments
+        for seed in sorted(finished(log_path(arguments.out, question, experiment.name)))
+        if (experiment.name, seed) not in done
+    ]
+    if not wanted:
+        return
+    cifar = data.load(arguments.data_dir, arguments.device)
+    for experiment, seed in wanted:
+        inputs = experiment.prepare(cifar.train_images[:ACTIVE_IMAGES], channel_statistics(cifar.train_images))
+        shares = active_channels(trained_network(experiment, seed, cifar, arguments), inputs)
+        for number, share in enumerate(shares, start=1):
+            rows.append({"name": experiment.name, "seed": seed, "convolution": number, "active": share})
+    write_rows(table, rows)
+
+
+def least_active(table: Path, name: str) -> str:
+    """Of each network that `measure_active` measured under this name: the least share, and the convolution's number."""
+    layers: dict[str, list[tuple[float, int]]] = {}
+    for row in read_csv(table):
+        if row["name"] == name:
+            layers.setdefault(row["seed"], []).append((float(row["active"]), int(row["convolution"])))
+    return ", ".join(f"{100 * share:.0f} % (convolution {number})" for share, number in map(min, layers.values()))
 
 
 def log_path(out: Path, question: str, name: str) -> Path:

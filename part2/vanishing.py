@@ -31,26 +31,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common import data, experiment, options, plots
+from common import experiment, options, plots
 from common.experiment import (
     Experiment,
     geometric_mean,
     last_epoch,
+    least_active,
     left_by_a_layer,
     log_path,
     magnitudes_of,
     signals_of,
-    trained_network,
 )
-from common.gradients import DEFAULT_FACTOR, active_channels
-from common.preprocess import channel_statistics
-from common.records import read_csv, write_rows
+from common.gradients import DEFAULT_FACTOR
 from common.training import PLAIN_SGD, Settings
 from part2.accuracy import prepare
 from part2.cures import he_initialized
 from part2.networks import ADDED, GhostBatchNorm2d, vanishing_network
 
-ACTIVE_IMAGES = 500  # training images of `measure_active`
 MOST = 100  # added layers that `--depth` takes
 SUMMARY = """\
 training: accuracy {training}, loss {loss} in the last epoch, that of chance is ln 10; no gradient at all reaches \
@@ -81,30 +78,6 @@ def train(arguments):
         experiment.run(experiment_of(added, arguments.sgd), arguments)
 
 
-def measure_active(arguments):
-    """Write which share of channels is active in each layer of the trained networks, where the table lacks it."""
-    table = log_path(arguments.out, "2.3", "active")
-    rows = [] if arguments.retrain else read_csv(table)
-    done = {(row["name"], int(row["seed"])) for row in rows}
-    experiments = {each.name: each for each in (experiment_of(), experiment_of(sgd=True))}
-    wanted = [
-        (name, seed)
-        for name, each in experiments.items()
-        for seed in sorted(experiment.finished(log_path(arguments.out, "2.3", name)))
-        if (name, seed) not in done
-    ]
-    if wanted:
-        cifar = data.load(arguments.data_dir, arguments.device)
-        inputs = prepare(cifar.train_images[:ACTIVE_IMAGES], channel_statistics(cifar.train_images))
-        for name, seed in wanted:
-            shares = active_channels(trained_network(experiments[name], seed, cifar, arguments), inputs)
-            rows += [
-                {"name": name, "seed": seed, "convolution": number, "active": share}
-                for number, share in enumerate(shares, start=1)
-            ]
-        write_rows(table, rows)
-
-
 def trained(out):
     """The finished logs by number of added layers."""
     logs = {added: log_path(out, "2.3", name_of(added)) for added in range(MOST + 1)}
@@ -133,18 +106,9 @@ def last_gradients(log):
     return ", ".join(str(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, 0])
 
 
-def least_active(out, name):
-    """In each trained network, the share of active channels in the layer that has least of them, and its number."""
-    layers = {}
-    for row in read_csv(log_path(out, "2.3", "active")):
-        if row["name"] == name:
-            layers.setdefault(row["seed"], []).append((float(row["active"]), int(row["convolution"])))
-    return ", ".join(f"{100 * share:.0f} % (convolution {number})" for share, number in map(min, layers.values()))
-
-
 def answer(out):
     """What training came to, what becomes of the gradients, and what becomes of the images; numbers as text."""
-    log, signals = log_path(out, "2.3", "vanishing"), log_path(out, "2.3", "signals")
+    log, signals, table = (log_path(out, "2.3", name) for name in ("vanishing", "signals", "active"))
     start, _ = experiment.start_and_end(log)
     square, variance, active = (
         geometric_mean(signals_of(signals, "vanishing", column), axis=0)
@@ -154,8 +118,8 @@ def answer(out):
         "training": f"{100 * last_epoch(log, 'train_accuracy'):.1f} %",
         "loss": f"{last_epoch(log, 'loss'):.4f}",
         "silent": last_gradients(log),
-        "active": least_active(out, "vanishing"),
-        "active_sgd": least_active(out, name_of(ADDED, sgd=True)),
+        "active": least_active(table, "vanishing"),
+        "active_sgd": least_active(table, name_of(ADDED, sgd=True)),
         "first": f"{start[0]:.1e}",
         "last": f"{start[-1]:.1e}",
         "left": f"{left_by_a_layer(signals, 'vanishing', ADDED):.3f}",
@@ -188,7 +152,7 @@ def main():
     variant.add_argument("--batchnorm", action="store_true", help="train with the added layers and with BatchNorm")
     arguments = options.parse(parser)
     train(arguments)
-    measure_active(arguments)
+    experiment.measure_active("2.3", [experiment_of(), experiment_of(sgd=True)], arguments)
     networks = {"vanishing": vanishing_network, "he": he_initialized}
     experiment.measure_signals("2.3", networks, prepare, arguments)
     draw(arguments.out)
