@@ -164,29 +164,28 @@ def measure_signals(
     return path
 
 
-def measure_active(question: str, experiments: list[Experiment], arguments: argparse.Namespace) -> None:
-    """Write which share of channels is active in each layer of the finished networks, where the table lacks it.
+def unmeasured(table: Path, experiment: Experiment, arguments: argparse.Namespace) -> list[int]:
+    """The finished seeds of the experiment that `table` lacks, and those that `--retrain` has just trained anew."""
+    done = {int(row["seed"]) for row in read_csv(table) if row["name"] == experiment.name}
+    done -= set(arguments.seeds) if arguments.retrain else set()
+    return sorted(finished(log_path(arguments.out, experiment.question, experiment.name)) - done)
+
+
+def measure_active(experiment: Experiment, arguments: argparse.Namespace) -> None:
+    """Write which share of channels is active in each layer of the experiment's networks, where the table lacks it.
 
     See `common.gradients.active_channels`; of training images without augmentation.
     """
-    table = log_path(arguments.out, question, "active")
-    rows: list[dict] = [] if arguments.retrain else list(read_csv(table))
-    done = {(row["name"], int(row["seed"])) for row in rows}
-    wanted = [
-        (experiment, seed)
-        for experiment in experiments
-        for seed in sorted(finished(log_path(arguments.out, question, experiment.name)))
-        if (experiment.name, seed) not in done
-    ]
-    if not wanted:
+    table = log_path(arguments.out, experiment.question, "active")
+    if not (seeds := unmeasured(table, experiment, arguments)):
         return
     cifar = data.load(arguments.data_dir, arguments.device)
-    for experiment, seed in wanted:
-        inputs = experiment.prepare(cifar.train_images[:ACTIVE_IMAGES], channel_statistics(cifar.train_images))
+    inputs = experiment.prepare(cifar.train_images[:ACTIVE_IMAGES], channel_statistics(cifar.train_images))
+    rows: list[list] = []
+    for seed in seeds:
         shares = active_channels(trained_network(experiment, seed, cifar, arguments), inputs)
-        for number, share in enumerate(shares, start=1):
-            rows.append({"name": experiment.name, "seed": seed, "convolution": number, "active": share})
-    write_rows(table, rows)
+        rows += [[experiment.name, seed, number, share] for number, share in enumerate(shares, start=1)]
+    merge_rows(table, ["name", "seed", "convolution", "active"], rows, key=2)
 
 
 def least_active(table: Path, name: str) -> str:

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from common import data
-from common.experiment import Experiment, finished, log_path, results, trained_network
+from common.experiment import Experiment, log_path, results, trained_network, unmeasured
 from common.preprocess import channel_statistics
 from common.records import merge_rows, read_csv
 from common.training import evaluate
 
-COLUMNS = ["question", "name", "seed", "images", "train_accuracy"]
+SUMMARY = "{name}: {training} of the training images as they are, {gap} above test accuracy"
 
 
 def table_of(out: Path, question: str) -> Path:
@@ -23,16 +23,10 @@ def measure(
 ) -> None:
     """Evaluate each experiment's finished networks on the first `images` training images (None: on all).
 
-    As test images: without augmentation. What the question's table has is not done again, but with `--retrain`.
+    As test images: without augmentation. What the question's table has is not done again, but after `--retrain`.
     """
-    rows = read_csv(table_of(arguments.out, question))
-    done = set() if arguments.retrain else {(row["question"], row["name"], int(row["seed"])) for row in rows}
-    wanted = [
-        (experiment, seed)
-        for experiment in experiments
-        for seed in sorted(finished(log_path(arguments.out, experiment.question, experiment.name)))
-        if (experiment.question, experiment.name, seed) not in done
-    ]
+    table = table_of(arguments.out, question)
+    wanted = [(experiment, seed) for experiment in experiments for seed in unmeasured(table, experiment, arguments)]
     if not wanted:
         return
     cifar = data.load(arguments.data_dir, arguments.device)
@@ -42,8 +36,8 @@ def measure(
         network = trained_network(experiment, seed, cifar, arguments)
         prepare = partial(experiment.prepare, statistics=channel_statistics(cifar.train_images))
         accuracy, _ = evaluate(network, shown, labels, prepare)
-        rows.append([experiment.question, experiment.name, seed, len(shown), accuracy])
-    merge_rows(table_of(arguments.out, question), COLUMNS, rows, key=3)
+        rows.append([experiment.name, seed, len(shown), accuracy])
+    merge_rows(table, ["name", "seed", "images", "train_accuracy"], rows, key=2)
 
 
 def accuracies(out: Path, question: str) -> dict[str, dict[int, float]]:
@@ -70,6 +64,3 @@ def answer(out: Path, question: str, experiments: list[Experiment]) -> dict[str,
                 "gap": f"{statistics.mean(gaps):.1f}{spread} points (n = {len(gaps)})",
             }
     return found
-
-
-SUMMARY = "{name}: {training} of the training images as they are, {gap} above test accuracy"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, plots
+from common import experiment, options, plots, unaugmented
 from common.networks import describe
 from common.preprocess import normalize, random_crop, random_cutout, random_flip
 from common.records import write_rows
@@ -27,6 +27,7 @@ def prepare(images, statistics, generator=None, cutout=8):
 
 
 ASKED = 0.68  # test accuracy
+UNAUGMENTED = 2000  # training images on which networks are evaluated as they are
 EXPERIMENT = experiment.Experiment("2.1", "accuracy", designed_network, prepare, log_gradients=True)
 
 
@@ -34,14 +35,21 @@ def draw(out):
     plots.accuracy_curves(out, "2.1", "accuracy", "The designed network")
 
 
+def answer(out):
+    """How well it classifies training images as they are, as text."""
+    return unaugmented.answer(out, "2.1", [EXPERIMENT])[EXPERIMENT.name]
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
+    unaugmented.measure("2.1", [EXPERIMENT], arguments, UNAUGMENTED)
     layers = describe(designed_network())
     write_rows(experiment.log_path(arguments.out, "2.1", "architecture"), layers)
     for row in [layers[0].keys(), *(layer.values() for layer in layers)]:
         print("".join(f"{cell:<12}" for cell in row))
     draw(arguments.out)
+    print(unaugmented.SUMMARY.format(name="training and test", **answer(arguments.out)))
 
 
 if __name__ == "__main__":

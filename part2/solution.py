@@ -19,8 +19,8 @@ from torch import nn
 from common import experiment, options, plots, unaugmented
 from common.experiment import Experiment, last_epoch, left_by_a_layer, log_path, mean_and_deviation
 from common.training import Settings
-from part2 import accuracy, cures
-from part2.accuracy import prepare
+from part2 import cures
+from part2.accuracy import UNAUGMENTED, prepare
 from part2.networks import ADDED, vanishing_network
 
 
@@ -38,18 +38,12 @@ CURES = {
     "scaled": Cure("iv", "(iv) scaled weight standardisation, residual", cures.scaled),
 }
 SOLUTION = "scaled"
-UNAUGMENTED = 2000  # training images on which 2.1 and the solution are compared as they are
 CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
 
 
 def experiment_of(name, unchanged=False):
     label, settings = (f"{name}_unchanged", Settings()) if unchanged else (name, CAREFUL)
     return Experiment("2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True)
-
-
-def compared():
-    """What the solution's overfitting is compared with, and the solution."""
-    return [accuracy.EXPERIMENT, experiment_of(SOLUTION)]
 
 
 def table(logs):
@@ -91,7 +85,7 @@ def answer(out):
     signals = log_path(out, "2.4", "signals")
     return {
         "table": list(table(finished_logs(out))),
-        "overfitting": unaugmented.answer(out, "2.4", compared()),
+        "overfitting": unaugmented.answer(out, "2.4", [experiment_of(SOLUTION)]),
         "left": {name: f"{left_by_a_layer(signals, name, ADDED):.3f}" for name in CURES},
     }
 
@@ -110,7 +104,8 @@ def main():
     for name in arguments.cures:
         experiment.run(experiment_of(name, arguments.unchanged), arguments)
     experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
-    unaugmented.measure("2.4", compared(), arguments, UNAUGMENTED)
+    if SOLUTION in arguments.cures and not arguments.unchanged:
+        unaugmented.measure("2.4", [experiment_of(SOLUTION)], arguments, UNAUGMENTED)
     draw(arguments.out)
     found = answer(arguments.out)
     widths = [max(map(len, column)) for column in zip(*found["table"])]

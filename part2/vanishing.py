@@ -76,6 +76,8 @@ def train(arguments):
         return
     for added in arguments.depth:
         experiment.run(experiment_of(added, arguments.sgd), arguments)
+        if added == ADDED:
+            experiment.measure_active(experiment_of(added, arguments.sgd), arguments)
 
 
 def trained(out):
@@ -152,7 +154,6 @@ def main():
     variant.add_argument("--batchnorm", action="store_true", help="train with the added layers and with BatchNorm")
     arguments = options.parse(parser)
     train(arguments)
-    experiment.measure_active("2.3", [experiment_of(), experiment_of(sgd=True)], arguments)
     networks = {"vanishing": vanishing_network, "he": he_initialized}
     experiment.measure_signals("2.3", networks, prepare, arguments)
     draw(arguments.out)

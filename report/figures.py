@@ -33,7 +33,7 @@ RUNS = {
     "part1/crop.py --seeds 0 1 2 3 4": Run(4, ["1.4_crop"]),
     "part1/overfitting.py --seeds 0 1 2 3 4": Run(2, ["1.4_overfitting"]),
     "part2/design.py": Run(50, ["2.0_design"]),
-    "part2/accuracy.py --seeds 0 1 2": Run(16, ["2.1_accuracy", "2.1_architecture"]),
+    "part2/accuracy.py --seeds 0 1 2": Run(16, ["2.1_accuracy", "2.1_architecture", "2.1_overfitting"]),
     "part2/vanishing.py --seeds 0 1 2": Run(30, ["2.3_vanishing", "2.3_signals", "2.3_active"]),
     "part2/vanishing.py --sgd": Run(9, ["2.3_sgd_vanishing"]),
     "part2/vanishing.py --batchnorm": Run(10, ["2.3_batchnorm"]),
