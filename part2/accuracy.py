@@ -49,7 +49,7 @@ def main():
     for row in [layers[0].keys(), *(layer.values() for layer in layers)]:
         print("".join(f"{cell:<12}" for cell in row))
     draw(arguments.out)
-    print(unaugmented.SUMMARY.format(name="training and test", **answer(arguments.out)))
+    print(unaugmented.SUMMARY.format(name="2.1's network", **answer(arguments.out)))
 
 
 if __name__ == "__main__":
