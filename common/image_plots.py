@@ -105,9 +105,10 @@ def category_percentages(table: Path) -> np.ndarray:
 
 def category_matrix(out: Path, table: Path) -> None:
     """`category_percentages` as a figure."""
-    figure, axes = plt.subplots(figsize=(3.9, 3.6))
+    figure, axes = plt.subplots(figsize=(2.9, 2.7))
     heat_table(axes, category_percentages(table), CLASSES, CLASSES)
-    axes.set(xlabel="category of the adversarial image, for the network", ylabel="true category")
+    axes.tick_params(labelsize=7)
+    axes.set(xlabel="category of the adversarial image", ylabel="true category")
     save(figure, out, "3.1_categories")
 
 

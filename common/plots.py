@@ -234,6 +234,7 @@ def signals(out: Path, question: str, labels: dict[str, str], theory: tuple[str,
     """
     table = log_path(out, question, "signals")
     figure, (backward, forward) = plt.subplots(1, 2, figsize=(WIDE, 2.7))
+    figure.get_layout_engine().set(wspace=0.06)
     for name, label in labels.items():
         depth = signals_of(table, name, "convolution")[0]
         for axes, column in (backward, "gradient"), (forward, "image_variance"):
