@@ -19,7 +19,7 @@ from common import options
 from common.records import ROOT, RecordError
 from report import build, figures
 
-QUICK = ["--iterations", "50", "--batch-size", "20", "--data-dir", "synthetic", "--seeds", "0"]
+QUICK = ["--iterations", "30", "--batch-size", "20", "--data-dir", "synthetic", "--seeds", "0"]
 SECONDS = 10  # that a script takes which has nothing, or next to nothing, to train
 
 
@@ -48,12 +48,12 @@ def run(command, flags, advance):
 def main():
     parser = build.parser(__doc__)
     parser.add_argument("--seeds", nargs="+", metavar="SEED", help="in place of each experiment's own")
-    parser.add_argument("--quick", action="store_true", help="50 iterations of 20 generated images each")
+    parser.add_argument("--quick", action="store_true", help="30 iterations of 20 generated images each")
     arguments = parser.parse_args()
     flags = ["--out", str(arguments.out)] + (["--seeds", *arguments.seeds] if arguments.seeds else [])
     if arguments.quick:
         flags += QUICK
-        arguments.out = arguments.out / options.TRIALS / "50x20-synthetic"
+        arguments.out = arguments.out / options.TRIALS / "30x20-synthetic"
     seconds = {
         command: SECONDS + 60 * run.minutes * bool(not arguments.quick and figures.missing_logs(arguments.out, command))
         for command, run in figures.RUNS.items()
