@@ -1,16 +1,18 @@
 """CIFAR-10's train batch 1 and test batch, found or downloaded, verified, as uint8 tensors."""
 
+import functools
 import os
 import shutil
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 
+from common.preprocess import Statistics, channel_statistics
 from common.records import ROOT, lock
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -20,13 +22,19 @@ class DataError(Exception):
     """CIFAR-10 is not there, or not as its authors published it. The message fits on one line."""
 
 
-class Cifar(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Cifar:
     """Images are uint8 `(N, 3, 32, 32)` in 0..255, labels int64 `(N,)` in 0..9."""
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
+
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """Mean and standard deviation of the training images' channels, by which test images are normalized, too."""
+        return channel_statistics(self.train_images)
 
 
 class TrainBatch1(CIFAR10):
@@ -48,7 +56,7 @@ def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cif
     Raises `DataError` if the data is missing, altered or cannot be downloaded.
     """
     if data_dir == "synthetic":
-        return Cifar(*(tensor.to(device) for tensor in synthetic()))
+        return synthetic(device=device)
     root = find(data_dir)
     train, test = TrainBatch1(root, train=True), TrainBatch1(root, train=False)
     return Cifar(
@@ -127,7 +135,7 @@ def download(folder: Path, searched: list[Path]) -> Path:
     return folder
 
 
-def synthetic(train: int = 10_000, test: int = 100) -> Cifar:
+def synthetic(train: int = 10_000, test: int = 100, device: torch.device | str = "cpu") -> Cifar:
     """Ten classes of generated images in CIFAR's shape, the same at every call, for trying the pipeline.
 
     Each class is a smooth random pattern, which an image shows at a random strength under noise.
@@ -141,4 +149,4 @@ def synthetic(train: int = 10_000, test: int = 100) -> Cifar:
         noise = 50 * torch.randn(number, 3, 32, 32, generator=generator)
         return (120 + strength * patterns[labels] + noise).clamp(0, 255).to(torch.uint8), labels
 
-    return Cifar(*split(train), *split(test))
+    return Cifar(*(tensor.to(device) for tensor in (*split(train), *split(test))))

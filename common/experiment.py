@@ -1,38 +1,29 @@
-"""One experiment of a question: its seeds trained where the log lacks them, its log, results and answer."""
+"""Running an experiment: its seeds trained where the log lacks them, its networks measured where a table lacks that."""
 
 import argparse
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
 from common import data
-from common.gradients import active_channels, signals
-from common.options import departures
-from common.preprocess import channel_statistics
+from common.data import Cifar
+from common.networks import evaluate
 from common.records import (
-    RESULT_COLUMNS,
     RecordError,
     commit,
+    hash_of_tensors,
     load_checkpoint,
     lock,
     merge_rows,
-    read_csv,
-    read_log,
-    read_results,
+    read_rows,
     save_checkpoint,
-    write_rows,
 )
-from common.training import Settings, evaluate, train
-
-INITIALISATIONS, SIGNAL_IMAGES = 5, 32  # of `measure_signals`
-ACTIVE_IMAGES = 500  # training images of `measure_active`
+from common.results import finished, log_path, runs, test_accuracy
+from common.settings import Settings
 
 
 class Experiment(NamedTuple):
@@ -47,42 +38,44 @@ class Experiment(NamedTuple):
     question: str
     name: str
     make_network: Callable[[], nn.Module]
-    prepare: Callable
+    prepare: Callable[..., torch.Tensor]
     settings: Settings = Settings()
     log_gradients: bool = False
 
 
 def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
-    """Train each of `arguments.seeds` that is not finished, print the answer, and return the log's path.
+    """Train each of `arguments.seeds` that is not finished, print the test accuracy, and return the log's path.
 
-    Other processes may run the same experiment meanwhile.
+    Other processes may run the same experiment meanwhile. Raises `RecordError` if finished seeds were computed on
+    another kind of device or in another precision.
     """
     question = experiment.question
     log = log_path(arguments.out, question, experiment.name)
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
     if wanted:
-        refuse_mixture(log, wanted, arguments)
+        kept = [row for seed, row in runs(log).items() if seed not in wanted]
+        refuse_mixture(log, kept, arguments)
         cifar = data.load(arguments.data_dir, arguments.device)
-        prepare = partial(experiment.prepare, statistics=channel_statistics(cifar.train_images))
         code = commit()
     else:
         print(f"{log} has these seeds already: --retrain or another --out trains them")
     for seed in wanted:
-        checkpoint = arguments.out / "checkpoints" / f"{log.stem}_seed{seed}.pt"
-        with lock(
-            checkpoint.with_suffix(".lock"), f"{log.stem} seed {seed} is being trained by another process: waiting"
-        ):
+        checkpoint = checkpoint_path(arguments.out, f"{log.stem}_seed{seed}")
+        with alone(checkpoint):
             if not arguments.retrain and seed in finished(log):
-                continue  # by that other process
+                continue  # by another process, meanwhile
             network, columns, seconds = train_seed(experiment, seed, cifar, arguments, checkpoint)
-            accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
-            save_checkpoint(arguments.out / "weights" / f"{log.stem}_seed{seed}.pt", network.state_dict())
-            rows = [[seed, iteration, *row] for iteration, row in enumerate(zip(*columns.values()), start=1)]
-            merge_rows(log, ["seed", "iteration", *columns], rows, key=1)
+            accuracy, loss = evaluate(
+                network, experiment.prepare, cifar.test_images, cifar.test_labels, cifar.statistics
+            )
+            save_checkpoint(weights_path(arguments.out, experiment, seed), network.state_dict())
+            rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+            rows = [{"seed": seed, "iteration": iteration, **row} for iteration, row in enumerate(rows, start=1)]
+            merge_rows(log, rows, key=["seed"])
             result = {
                 "question": question,
-                "name": log.stem.removeprefix(f"{question}_"),
+                "name": experiment.name,
                 "seed": seed,
                 "test_accuracy": accuracy,
                 "test_loss": loss,
@@ -91,25 +84,26 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
                 "seconds": seconds,
                 "device": arguments.device.type,
                 "precision": arguments.precision,
-                "torch": torch.__version__,
+                "torch": str(torch.__version__),
                 "commit": code,
             }
             checkpoint.unlink()  # before the last write: a finished run never leaves one behind
-            merge_rows(log.with_name("results.csv"), RESULT_COLUMNS, [[result[name] for name in RESULT_COLUMNS]], key=3)
+            merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    print(f"{question} {experiment.name}: test accuracy {mean_and_deviation(final_accuracies(log))}")
+    print(f"{question} {experiment.name}: test accuracy {test_accuracy(log)}")
     return log
 
 
 def train_seed(
-    experiment: Experiment, seed: int, cifar: data.Cifar, arguments: argparse.Namespace, checkpoint: Path
+    experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace, checkpoint: Path
 ) -> tuple[nn.Module, dict[str, list[float]], float]:
     """`common.training.train` as the experiment and the flags say."""
+    from common.training import train  # here, because who only draws from logs needs no trainer
+
     return train(
         experiment.make_network,
-        cifar.train_images,
-        cifar.train_labels,
-        partial(experiment.prepare, statistics=channel_statistics(cifar.train_images)),
+        experiment.prepare,
+        cifar,
         replace(experiment.settings, iterations=arguments.iterations, batch_size=arguments.batch_size),
         seed,
         arguments.precision,
@@ -119,19 +113,43 @@ def train_seed(
     )
 
 
-def trained_network(experiment: Experiment, seed: int, cifar: data.Cifar, arguments: argparse.Namespace) -> nn.Module:
+def checkpoint_path(out: Path, name: str) -> Path:
+    return out / "checkpoints" / f"{name}.pt"
+
+
+def weights_path(out: Path, experiment: Experiment, seed: int) -> Path:
+    return out / "weights" / f"{experiment.question}_{experiment.name}_seed{seed}.pt"
+
+
+def alone(checkpoint: Path):
+    """A lock: one process at a time trains what has this checkpoint."""
+    return lock(checkpoint.with_suffix(".lock"), f"{checkpoint.stem} is being trained by another process: waiting")
+
+
+def refuse_mixture(log: Path, rows: list[dict[str, str]], arguments: argparse.Namespace) -> None:
+    """A mean over seeds means something only if they were computed in the same way."""
+    for row in rows:
+        if (row["device"], row["precision"]) != (arguments.device.type, arguments.precision):
+            raise RecordError(
+                f"{log} has seed {row['seed']} from {row['device']} in {row['precision']}, this run is on "
+                f"{arguments.device.type} in {arguments.precision}: name another folder with --out"
+            )
+
+
+def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace) -> nn.Module:
     """The network with the weights of its run; where these are missing, it is trained first, without a log.
 
-    Raises `RecordError` if the weights are not this network's.
+    In evaluation mode. Raises `RecordError` if the weights are not this network's.
     """
-    stem = f"{log_path(arguments.trained, experiment.question, experiment.name).stem}_seed{seed}"
-    weights = arguments.trained / "weights" / f"{stem}.pt"
+    weights = weights_path(arguments.trained, experiment, seed)
     if not weights.exists():
         print(f"{weights} is missing: training question {experiment.question}'s network first", flush=True)
-        checkpoint = arguments.trained / "checkpoints" / f"{stem}_weights.pt"
-        network, _, _ = train_seed(experiment, seed, cifar, arguments, checkpoint)
-        save_checkpoint(weights, network.state_dict())
-        checkpoint.unlink()
+        checkpoint = checkpoint_path(arguments.trained, f"{weights.stem}_weights")
+        with alone(checkpoint):
+            if not weights.exists():
+                network, _, _ = train_seed(experiment, seed, cifar, arguments, checkpoint)
+                save_checkpoint(weights, network.state_dict())
+                checkpoint.unlink()
     network = experiment.make_network().to(arguments.device)
     try:
         network.load_state_dict(load_checkpoint(weights))
@@ -142,155 +160,49 @@ def trained_network(experiment: Experiment, seed: int, cifar: data.Cifar, argume
     return network.eval()
 
 
-def measure_signals(
-    question: str, networks: dict[str, Callable[[], nn.Sequential]], prepare: Callable, arguments: argparse.Namespace
-) -> Path:
-    """Write what is left of a signal after each convolution of new networks, unless it is written; return the table.
+def measure_trained(
+    experiment: Experiment,
+    table: Path,
+    measure: Callable[[nn.Module, Cifar], list[dict]],
+    arguments: argparse.Namespace,
+) -> None:
+    """Write into `table` what `measure` returns for the network of each finished seed, where that is not written.
 
-    The first images of the training batch, without augmentation, go through several initialisations of
-    each network; see `common.gradients.signals` for the columns. On the CPU: not every accelerator has float64.
+    Rows get the columns name and seed in front.
     """
-    path = log_path(arguments.out, question, "signals")
-    if arguments.retrain or {row["network"] for row in read_csv(path)} != networks.keys():
-        cifar = data.load(arguments.data_dir, torch.device("cpu"))
-        inputs = prepare(cifar.train_images[:SIGNAL_IMAGES], channel_statistics(cifar.train_images)).double()
-        rows = []
-        for name, make_network in networks.items():
-            for seed in range(INITIALISATIONS):
-                torch.manual_seed(seed)
-                for row in signals(make_network().double(), inputs, cifar.train_labels[:SIGNAL_IMAGES]):
-                    rows.append({"network": name, "seed": seed, **row})
-        write_rows(path, rows)
-    return path
+    cifar = None
+    for seed in sorted(finished(log_path(arguments.out, experiment.question, experiment.name))):
+        key = {"name": experiment.name, "seed": seed}
+        weights = weights_path(arguments.trained, experiment, seed)
+        if not is_measured(table, key, [weights]):
+            cifar = cifar or data.load(arguments.data_dir, arguments.device)
+            network = trained_network(experiment, seed, cifar, arguments)
+            merge_rows(table, [key | row for row in measure(network, cifar)], key=list(key))
+            remember_weights(table, [weights])
 
 
-def unmeasured(table: Path, experiment: Experiment, arguments: argparse.Namespace) -> list[int]:
-    """The finished seeds of the experiment that `table` lacks, and those that `--retrain` has just trained anew."""
-    done = {int(row["seed"]) for row in read_csv(table) if row["name"] == experiment.name}
-    done -= set(arguments.seeds) if arguments.retrain else set()
-    return sorted(finished(log_path(arguments.out, experiment.question, experiment.name)) - done)
+def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path] = ()) -> bool:
+    """Whether `table` has a row with these cells, and was measured on the weights as they are now.
 
-
-def measure_active(experiment: Experiment, arguments: argparse.Namespace) -> None:
-    """Write which share of channels is active in each layer of the experiment's networks, where the table lacks it.
-
-    See `common.gradients.active_channels`; of training images without augmentation.
+    Weights that are not there have not changed. The one place that decides what need not be measured again.
     """
-    table = log_path(arguments.out, experiment.question, "active")
-    if not (seeds := unmeasured(table, experiment, arguments)):
-        return
-    cifar = data.load(arguments.data_dir, arguments.device)
-    inputs = experiment.prepare(cifar.train_images[:ACTIVE_IMAGES], channel_statistics(cifar.train_images))
-    rows: list[list] = []
-    for seed in seeds:
-        shares = active_channels(trained_network(experiment, seed, cifar, arguments), inputs)
-        rows += [[experiment.name, seed, number, share] for number, share in enumerate(shares, start=1)]
-    merge_rows(table, ["name", "seed", "convolution", "active"], rows, key=2)
+    texts = {name: str(value) for name, value in cells.items()}
+    return any(texts.items() <= row.items() for row in read_rows(table)) and all(
+        {"table": table.name, "weights": path.name, "sha256": hash_of_weights(path)} in read_rows(memory_of(table))
+        for path in weights
+        if path.exists()
+    )
 
 
-def least_active(table: Path, name: str) -> str:
-    """Of each network that `measure_active` measured under this name: the least share, and the convolution's number."""
-    layers: dict[str, list[tuple[float, int]]] = {}
-    for row in read_csv(table):
-        if row["name"] == name:
-            layers.setdefault(row["seed"], []).append((float(row["active"]), int(row["convolution"])))
-    return ", ".join(f"{100 * share:.0f} % (convolution {number})" for share, number in map(min, layers.values()))
+def remember_weights(table: Path, weights: Sequence[Path]) -> None:
+    """Note on which weights `table` was just measured, for `is_measured`."""
+    rows = [{"table": table.name, "weights": path.name, "sha256": hash_of_weights(path)} for path in weights]
+    merge_rows(memory_of(table), rows, key=["table", "weights"])
 
 
-def log_path(out: Path, question: str, name: str) -> Path:
-    """Where an experiment's log lies; on generated data its name says so."""
-    return out / "logs" / f"{question}_{name}{'_synthetic' if 'synthetic' in departures(out) else ''}.csv"
+def memory_of(table: Path) -> Path:
+    return table.with_name("measured.csv")
 
 
-def results(log: Path) -> dict[int, dict[str, str]]:
-    """The rows of the results table beside `log` that belong to it, by seed."""
-    question, _, name = log.stem.partition("_")
-    return {
-        int(row["seed"]): row
-        for row in read_results(log.with_name("results.csv"))
-        if (row["question"], row["name"]) == (question, name)
-    }
-
-
-def finished(log: Path) -> set[int]:
-    """The seeds that both tables have: a run may have been stopped between writing the two."""
-    return read_log(log).keys() & results(log).keys()
-
-
-def refuse_mixture(log: Path, wanted: list[int], arguments: argparse.Namespace) -> None:
-    """A mean over seeds means something only if they were computed in the same way."""
-    for seed, row in results(log).items():
-        if seed not in wanted and (row["device"], row["precision"]) != (arguments.device.type, arguments.precision):
-            raise RecordError(
-                f"{log} has seed {seed} from {row['device']} in {row['precision']}, this run is on "
-                f"{arguments.device.type} in {arguments.precision}: name another folder with --out"
-            )
-
-
-def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy (a fraction) of each finished seed."""
-    return [float(row["test_accuracy"]) for row in results(log).values()]
-
-
-def median_seconds(log: Path) -> float:
-    """Median time of a run's training: other work on the machine may have slowed one of them down."""
-    return statistics.median(float(row["seconds"]) for row in results(log).values())
-
-
-def mean_and_deviation(accuracies: list[float]) -> str:
-    """Mean ± standard deviation in percent, with n."""
-    spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-    return f"{100 * statistics.mean(accuracies):.2f}{spread} % (n = {len(accuracies)})"
-
-
-def paired_difference(log: Path, baseline: Path) -> str:
-    """Mean difference of test accuracy over the seeds of both logs, in points, ± standard error, with n."""
-    first, second = results(log), results(baseline)
-    differences = [
-        100 * (float(first[seed]["test_accuracy"]) - float(second[seed]["test_accuracy"]))
-        for seed in sorted(first.keys() & second.keys())
-    ]
-    if len(differences) < 2:
-        return f"unknown: {log.stem} and {baseline.stem} need two seeds in common"
-    error = statistics.stdev(differences) / len(differences) ** 0.5
-    mean = round(statistics.mean(differences), 2) + 0.0  # no "-0.00"
-    return f"{mean:+.2f} ± {error:.2f} points (standard error, n = {len(differences)} pairs)"
-
-
-def last_epoch(log: Path, column: str) -> float:
-    """Mean of a column over the last epoch (100 iterations) of all seeds."""
-    return float(np.mean([columns[column][-100:] for columns in read_log(log).values()]))
-
-
-def magnitudes_of(log: Path) -> np.ndarray:
-    """G of each seed, convolution and iteration, `(seeds, convolutions, iterations)`."""
-    seeds = read_log(log).values()
-    return np.array([[values for name, values in columns.items() if name.startswith("G_")] for columns in seeds])
-
-
-def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Each convolution's G at the first step (geometric mean over seeds) and its median over the last epoch."""
-    magnitudes = magnitudes_of(log)
-    return geometric_mean(magnitudes[..., 0], axis=0), np.median(magnitudes[..., -100:], axis=(0, 2))
-
-
-def signals_of(table: Path, network: str, column: str) -> np.ndarray:
-    """A column of what `measure_signals` wrote on one network, `(initialisations, depths)`."""
-    seeds: dict[str, list[float]] = {}
-    for row in read_csv(table):
-        if row["network"] == network:
-            seeds.setdefault(row["seed"], []).append(float(row[column]))
-    return np.array(list(seeds.values()))
-
-
-def left_by_a_layer(table: Path, network: str, added: int) -> float:
-    """What each of `added` layers behind the first convolution leaves of the gradient's scale, a new network's mean."""
-    convolution = signals_of(table, network, "convolution")[0]
-    gradient = geometric_mean(signals_of(table, network, "gradient"), axis=0)
-    return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
-
-
-def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean for what spans orders of magnitude; 0 if any value is 0."""
-    with np.errstate(divide="ignore"):
-        return np.exp(np.log(values).mean(axis))
+def hash_of_weights(path: Path) -> str:
+    return hash_of_tensors(load_checkpoint(path))

@@ -1,42 +1,45 @@
-"""Table 1's network, and reading any network's layers off into a table."""
+"""Table 1's network; evaluating any network, and listing its layers in a table."""
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-
-def convolution_block(inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-    """Convolution 5×5, BatchNorm, ReLU, and 2×2 average pooling, as in a pair of rows of Table 1.
-
-    Padding 2 keeps the size, so that only the pooling halves it; the table's "Padding = 0" is the
-    pooling's. The convolution has no bias: BatchNorm would subtract it again and adds its own.
-    """
-    return [
-        ("conv", nn.Conv2d(inputs, outputs, kernel_size=5, padding=2, bias=False)),
-        ("norm", nn.BatchNorm2d(outputs)),
-        ("relu", nn.ReLU(inplace=True)),
-        ("pool", nn.AvgPool2d(kernel_size=2, stride=2)),
-    ]
+from common.preprocess import Statistics
 
 
 def table1_network() -> nn.Sequential:
     """The network of the assignment's Table 1: images `(N, 3, 32, 32)` to logits `(N, 10)`.
 
-    The softmax is part of the loss (cross-entropy) in training, and taken of the logits elsewhere.
+    Padding 2 keeps a convolution's output as large as its input, so that only the pooling halves it; the
+    table's "Padding = 0" is the pooling's. What BatchNorm follows has no bias: BatchNorm would subtract it
+    again and adds its own. The softmax is part of the loss (cross-entropy) in training, and is applied to the
+    logits elsewhere.
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, (inputs, outputs) in enumerate([(3, 32), (32, 32), (32, 64)], start=1):
-        for name, layer in convolution_block(inputs, outputs):
-            layers[f"{name}{number}"] = layer
-    layers["flatten"] = nn.Flatten()
-    layers["fc"] = nn.Linear(64 * 4 * 4, 64, bias=False)
-    layers["norm4"] = nn.BatchNorm1d(64)
-    layers["relu4"] = nn.ReLU(inplace=True)
-    layers["softmax"] = nn.Linear(64, 10)
-    return nn.Sequential(layers)
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 32, kernel_size=5, padding=2, bias=False),
+            norm1=nn.BatchNorm2d(32),
+            relu1=nn.ReLU(inplace=True),
+            pool1=nn.AvgPool2d(kernel_size=2, stride=2),
+            conv2=nn.Conv2d(32, 32, kernel_size=5, padding=2, bias=False),
+            norm2=nn.BatchNorm2d(32),
+            relu2=nn.ReLU(inplace=True),
+            pool2=nn.AvgPool2d(kernel_size=2, stride=2),
+            conv3=nn.Conv2d(32, 64, kernel_size=5, padding=2, bias=False),
+            norm3=nn.BatchNorm2d(64),
+            relu3=nn.ReLU(inplace=True),
+            pool3=nn.AvgPool2d(kernel_size=2, stride=2),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(64 * 4 * 4, 64, bias=False),
+            norm4=nn.BatchNorm1d(64),
+            relu4=nn.ReLU(inplace=True),
+            softmax=nn.Linear(64, 10),
+        )
+    )
 
 
 @contextlib.contextmanager
@@ -49,6 +52,25 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for layer, training in modes:
             layer.training = training
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    prepare: Callable[..., torch.Tensor],
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    statistics: Statistics,
+) -> tuple[float, float]:
+    """Accuracy (a fraction) and mean cross-entropy of `network` in evaluation mode, in fp32, one view per image.
+
+    `images` are uint8 `(N, 3, H, W)`, `labels` int64 `(N,)`; `prepare` and the training batch's `statistics` as in
+    `common.preprocess`, without a generator, so that nothing is augmented.
+    """
+    with evaluation_mode(network):
+        inputs = (prepare(batch, statistics).contiguous(memory_format=torch.channels_last) for batch in images.split(500))
+        logits = torch.cat([network(batch) for batch in inputs])
+    return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()
 
 
 def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> list[dict[str, str | int]]:

@@ -1,7 +1,9 @@
 """The command-line flags that every script shares; whatever a user can get wrong ends in one line."""
 
 import argparse
-import re
+import ctypes
+import json
+import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -10,10 +12,12 @@ from pathlib import Path
 import torch
 
 from common.data import DataError, find
-from common.records import ROOT, RecordError
+from common.records import ROOT, RecordError, replacing
+from common.results import DEPARTURES, departures
+from common.settings import Settings
 
-ITERATIONS, BATCH_SIZE = 2000, 100  # the assignment's budget
-TRIALS = "trials"  # the folder of runs that depart from it
+BUDGET = Settings()  # of which iterations and batch_size are the assignment's
+REPORT = ROOT / "report"
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,24 +76,30 @@ def fastest_precision(device: torch.device) -> str:
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
 
 
-def parser(description: str) -> Parser:
-    """The shared flags; `parse` completes what they say."""
+def parser(description: str, seeds: bool = True) -> Parser:
+    """The shared flags; `parse` completes what they say. Without `seeds`, a script trains no seeds of its own."""
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = parser.add_argument
+    if seeds:
+        add(
+            "--seeds",
+            type=whole_number(0, 2**32 - 1),
+            nargs="+",
+            default=[0],
+            metavar="SEED",
+            help="train these where the log lacks them; the answer takes all seeds of the log (default: 0)",
+        )
     add(
-        "--seeds",
-        type=whole_number(0, 2**32 - 1),
-        nargs="+",
-        default=[0],
-        metavar="SEED",
-        help="train these where the log lacks them; the answer takes all seeds of the log (default: 0)",
+        "--iterations",
+        type=whole_number(1, 10**6),
+        default=BUDGET.iterations,
+        help="training steps (default: %(default)s)",
     )
-    add("--iterations", type=whole_number(1, 10**6), default=ITERATIONS, help="training steps (default: %(default)s)")
     add(
         "--batch-size",
         type=whole_number(2, 10_000),  # BatchNorm takes its statistics over more than one image
-        default=BATCH_SIZE,
-        help="images a step (default: %(default)s)",
+        default=BUDGET.batch_size,
+        help="images per step (default: %(default)s)",
     )
     add("--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
     add(
@@ -104,15 +114,13 @@ def parser(description: str) -> Parser:
         help='folder that holds cifar-10-batches-py, or "synthetic" for generated images '
         "(default: $CIFAR10_ROOT, data/, ../shared, else a download into data/)",
     )
-    add(
-        "--out",
-        type=Path,
-        default=ROOT / "report",
-        metavar="DIR",
-        help="folder for logs/, figures/, weights/ and checkpoints/ (default: report)",
-    )
+    add_out(parser, "folder for logs/, figures/, weights/ and checkpoints/ (default: report)")
     add("--retrain", action="store_true", help="do again what the log has already")
     return parser
+
+
+def add_out(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--out", type=Path, default=REPORT, metavar="DIR", help=text)
 
 
 def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
@@ -129,37 +137,48 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
         arguments.precision = fastest
     if arguments.data_dir not in (None, "synthetic"):
         find(arguments.data_dir)
-    changes = []
-    if (arguments.iterations, arguments.batch_size) != (ITERATIONS, BATCH_SIZE):
-        changes.append(f"{arguments.iterations}x{arguments.batch_size}")
+    departing: dict[str, int | float | str] = {
+        name: getattr(arguments, name)
+        for name in ("iterations", "batch_size")
+        if getattr(arguments, name) != getattr(BUDGET, name)
+    }
     if arguments.precision != fastest:
-        changes.append(arguments.precision)
+        departing["precision"] = arguments.precision
     if arguments.data_dir == "synthetic":
-        changes.append("synthetic")
-    folder = arguments.out / TRIALS
-    arguments.trained = folder / "-".join(changes) if changes else arguments.out
-    for name in constants:
-        value = getattr(arguments, name)
-        if value != parser.get_default(name):
-            changes.append(f"{name}{value}")
-    arguments.out = folder / "-".join(changes) if changes else arguments.out
-    for name in ("logs", "figures", "checkpoints", "weights"):  # better refused now than after the training
-        try:
+        departing["images"] = "synthetic"
+    out = arguments.out
+    try:
+        arguments.trained = trial(out, departing)
+        for name in constants:
+            if getattr(arguments, name) != parser.get_default(name):
+                departing[name] = getattr(arguments, name)
+        arguments.out = trial(out, departing)
+        for name in ("logs", "figures", "checkpoints", "weights"):  # better refused now than after the training
             (arguments.out / name).mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=arguments.out / name).close()
-        except OSError as error:
-            parser.error(f"argument --out: cannot write into {arguments.out / name} ({error.strerror})")
+    except OSError as error:
+        parser.error(f"argument --out: cannot write into {error.filename or arguments.out} ({error.strerror})")
     return arguments
 
 
-def departures(out: Path) -> list[str]:
-    """In what the runs under `out` depart from the report's, by the name that `parse` gave their folder."""
-    words = out.name.split("-") if out.parent.name == TRIALS else []
-    return words if all(re.fullmatch(r"\d+x\d+|synthetic|[a-z_]+[\d.]+", word) for word in words) else []
+def trial_path(out: Path, departing: dict[str, int | float | str]) -> Path:
+    """The folder, under `out`, of runs that depart from the report's in these ways; `out` itself for none."""
+    words = [value if isinstance(value, str) else f"{name}{value}" for name, value in departing.items()]
+    return out / "trials" / "-".join(words) if words else out
+
+
+def trial(out: Path, departing: dict[str, int | float | str]) -> Path:
+    """`trial_path`, made, with a file in it that says in what its runs depart (see `common.results.departures`)."""
+    folder = trial_path(out, departing)
+    if departing and departures(folder) != departing:
+        with replacing(folder / DEPARTURES) as temporary:
+            temporary.write_text(json.dumps(departing) + "\n")
+    return folder
 
 
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's main function; an error that its user can mend becomes one line and exit code 2."""
+    reuse_freed_memory()
     try:
         main()
     except (DataError, RecordError, FloatingPointError, OSError) as error:
@@ -168,3 +187,15 @@ def run_script(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+
+
+def reuse_freed_memory() -> None:
+    """Let glibc keep what is freed instead of returning it to the system.
+
+    A step frees and allocates the same large activations; without this each step has its pages zeroed
+    anew. Saves 7 % of a step in bf16 and more in fp32 (CPU), in training as in attacks.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD: at its largest
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never

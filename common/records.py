@@ -1,4 +1,4 @@
-"""CSV logs, the results table and checkpoints: written whole or not at all, by one process at a time."""
+"""CSV tables and checkpoints: written whole or not at all, by one process at a time. A table's rows are dicts."""
 
 import contextlib
 import csv
@@ -6,10 +6,9 @@ import hashlib
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,12 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 class RecordError(Exception):
     """A file is not what this program writes under its name. The message fits on one line."""
-
-
-RESULT_COLUMNS = [
-    *("question", "name", "seed", "test_accuracy", "test_loss", "iterations", "parameters"),
-    *("seconds", "device", "precision", "torch", "commit"),
-]
 
 
 @contextlib.contextmanager
@@ -65,20 +58,19 @@ def lock(path: Path, waiting: str | None = None) -> Iterator[None]:
         connection.close()
 
 
-def write_csv(path: Path, columns: list[str], rows: list[list]) -> None:
-    """Write a table, floats with 6 significant digits (a vanished gradient is 1e-13: no fixed point)."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
-
-
 def write_rows(path: Path, rows: list[dict]) -> None:
-    """Write a table of rows that all have the same columns."""
-    write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+    """Write a table of rows that all have the columns of the first one.
+
+    Floats get 6 significant digits (a vanished gradient is 1e-13: no fixed point).
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: f"{cell:.6g}" if isinstance(cell, float) else cell for name, cell in row.items()})
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table as text by column; none if there is no such file."""
     if not path.exists():
         return []
@@ -92,42 +84,23 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
-    """A training log as `{seed: {column: values over iterations}}`, empty if there is no such file."""
-    rows = read_csv(path)
-    if not rows:
-        return {}
-    try:
-        table = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
-        return {
-            int(seed): {name: values[table["seed"] == seed] for name, values in table.items()}
-            for seed in np.unique(table["seed"])
-        }
-    except (ValueError, KeyError) as error:
-        raise RecordError(f"{path} is not a training log; remove it") from error
-
-
-def read_results(path: Path) -> list[dict[str, str]]:
-    """The rows of the results table, a finished run each."""
-    rows = read_csv(path)
-    if any(list(row) != RESULT_COLUMNS or not row["seed"].isdigit() for row in rows):
-        raise RecordError(f"{path} is not a results table; remove it")
-    return rows
-
-
-def merge_rows(path: Path, columns: list[str], rows: list[list], key: int) -> None:
-    """Put `rows` into the table at `path` in place of those that begin with the same `key` cells.
+def merge_rows(path: Path, rows: list[dict], key: Sequence[str]) -> None:
+    """Put `rows` into the table at `path` in place of those that agree with one of them in the columns `key`.
 
     Rows are ordered by their key, and stay in the given order within it. Safe against a second
     process that does the same.
     """
+
+    def key_of(row: dict) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in key)
+
     with lock(path.parents[1] / "checkpoints" / f"{path.name}.lock"):
-        replaced = {tuple(map(str, row[:key])) for row in rows}
-        present = read_csv(path)
-        if present and list(present[0]) != columns:
+        present = read_rows(path)
+        if present and list(present[0]) != list(rows[0]):
             raise RecordError(f"{path} has other columns than this run; remove it")
-        kept = [row for row in map(list, map(dict.values, present)) if tuple(row[:key]) not in replaced]
-        write_csv(path, columns, sorted(kept + rows, key=lambda row: [natural(str(cell)) for cell in row[:key]]))
+        replaced = {key_of(row) for row in rows}
+        kept = [row for row in present if key_of(row) not in replaced]
+        write_rows(path, sorted(kept + rows, key=lambda row: [natural(cell) for cell in key_of(row)]))
 
 
 def natural(cell: str) -> tuple[int, str]:
@@ -153,12 +126,12 @@ def load_checkpoint(path: Path) -> dict | None:
         raise RecordError(f"{path} is not a checkpoint; remove it") from error
 
 
-def fingerprint() -> str:
-    """A hash of the scripts' source: a run may only go on under the very code that began it."""
-    code = hashlib.sha256()
-    for path in sorted([*ROOT.glob("common/*.py"), *ROOT.glob("part*/*.py")]):
-        code.update(path.name.encode() + path.read_bytes())
-    return code.hexdigest()
+def hash_of_tensors(tensors: dict[str, torch.Tensor]) -> str:
+    """A hash of a network's weights, or of whatever a `state_dict` holds, whatever its entries are called."""
+    content = hashlib.sha256()
+    for tensor in tensors.values():
+        content.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
 
 
 def commit() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, plots
+from common import experiment, options, plots, results
 from common.networks import table1_network
 from common.preprocess import normalize, random_crop, random_flip
 
@@ -25,11 +25,16 @@ def prepare(images, statistics, generator=None):
 
 
 EXPERIMENT = experiment.Experiment("1.4", "crop", table1_network, prepare)
+CURVE = plots.Curve("1.4", "crop", "+ random crop", plots.BLUE, "-", tick="1.4")
 
 
 def draw(out):
-    plots.accuracy_curves(out, "1.4", "crop", "Normalised, flipped and cropped")
-    plots.part1_comparison(out)
+    plots.accuracy_curves(out, CURVE, "Normalised, flipped and cropped")
+
+
+def answer(out):
+    """Test accuracy over the seeds."""
+    return results.test_accuracy(CURVE.log(out))
 
 
 def main():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, plots
+from common import experiment, options, plots, results
 from common.networks import table1_network
 from common.preprocess import normalize, random_flip
 
@@ -22,11 +22,16 @@ def prepare(images, statistics, generator=None):
 
 
 EXPERIMENT = experiment.Experiment("1.3", "flip", table1_network, prepare)
+CURVE = plots.Curve("1.3", "flip", "+ random flip", plots.GREEN, "-.", tick="1.3")
 
 
 def draw(out):
-    plots.accuracy_curves(out, "1.3", "flip", "Normalised and flipped")
-    plots.part1_comparison(out)
+    plots.accuracy_curves(out, CURVE, "Normalised and flipped")
+
+
+def answer(out):
+    """Test accuracy over the seeds."""
+    return results.test_accuracy(CURVE.log(out))
 
 
 def main():

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch.nn import functional as F
 
-from common import data, experiment, options, plots, preprocess
+from common import data, experiment, options, plots, preprocess, results
 from common.networks import table1_network
-from common.records import read_csv, write_csv
+from common.records import write_rows
 
 
 def prepare(images, statistics, generator=None):
@@ -37,10 +37,11 @@ def center(images, statistics, generator=None):
 
 EXPERIMENT = experiment.Experiment("1.2", "normalize", table1_network, prepare)
 CONTROL = experiment.Experiment("1.2", "centered", table1_network, center)
+CURVE = plots.Curve("1.2", "normalize", "+ normalised", plots.VERMILION, "--", tick="1.2")
 
 
 def first_gradient(inputs, border, labels):
-    """Gradient of the first convolution at seed 0's initialisation, in fp32, padding with colour `border`."""
+    """Gradient of the first convolution at seed 0's initialization, in fp32, padding with color `border`."""
     torch.manual_seed(0)
     network = table1_network().to(inputs.device)
     network.conv1.padding = 0  # because here the images bring their border along
@@ -49,11 +50,8 @@ def first_gradient(inputs, border, labels):
     return network.conv1.weight.grad.flatten()
 
 
-def compare_gradients(arguments, path, number=1000):
-    """Write to `path` the cosine and ratio of norms between gradients on variants of raw and on normalised images."""
-    cifar = data.load(arguments.data_dir, arguments.device)
-    images, labels = cifar.train_images[:number], cifar.train_labels[:number]
-    statistics = preprocess.channel_statistics(cifar.train_images)
+def compare_gradients(images, labels, statistics):
+    """Rows: cosine and ratio of norms between the gradients on variants of raw images and on normalized ones."""
     mean, std = statistics
     raw, black = preprocess.raw(images), torch.zeros_like(mean)
     expected = first_gradient(prepare(images, statistics), black, labels)
@@ -65,29 +63,27 @@ def compare_gradients(arguments, path, number=1000):
     ]:
         gradient = first_gradient(inputs, border, labels)
         cosine = F.cosine_similarity(gradient, expected, dim=0).item()
-        rows.append([variant, cosine, (gradient.norm() / expected.norm()).item()])
-    write_csv(path, ["input", "cosine", "norm_ratio"], rows)
+        rows.append({"input": variant, "cosine": cosine, "norm_ratio": (gradient.norm() / expected.norm()).item()})
+    return rows
 
 
 def draw(out):
-    plots.accuracy_curves(out, "1.2", "normalize", "Normalised")
-    plots.part1_comparison(out)
+    plots.accuracy_curves(out, CURVE, "Normalised")
 
 
 def answer(out):
-    """Differences of test accuracy in points, and the cosines, as text."""
+    """Test accuracy over the seeds, differences between the three inputs seed by seed, and the cosines."""
     raw, normalized, centered = (
-        experiment.log_path(out, question, name)
+        results.log_path(out, question, name)
         for question, name in [("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered")]
     )
+    gradients = results.read_rows(results.log_path(out, "1.2", "gradients"))
     return {
-        "normalised less raw": experiment.paired_difference(normalized, raw),
-        "centered less raw": experiment.paired_difference(centered, raw),
-        "normalised less centered": experiment.paired_difference(normalized, centered),
-        "cosines": {
-            row["input"]: f"{float(row['cosine']):.3f}"
-            for row in read_csv(experiment.log_path(out, "1.2", "gradients"))
-        },
+        "test": results.test_accuracy(normalized),
+        "normalized minus raw": results.paired_difference(normalized, raw),
+        "centered minus raw": results.paired_difference(centered, raw),
+        "normalized minus centered": results.paired_difference(normalized, centered),
+        "cosines": {row["input"]: float(row["cosine"]) for row in gradients},
     }
 
 
@@ -95,15 +91,16 @@ def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
     experiment.run(CONTROL, arguments)
-    gradients = experiment.log_path(arguments.out, "1.2", "gradients")
-    if arguments.retrain or not gradients.exists():
-        compare_gradients(arguments, gradients)
+    gradients = results.log_path(arguments.out, "1.2", "gradients")
+    if arguments.retrain or not experiment.is_measured(gradients, {}):
+        cifar = data.load(arguments.data_dir, arguments.device)
+        write_rows(gradients, compare_gradients(cifar.train_images[:1000], cifar.train_labels[:1000], cifar.statistics))
     draw(arguments.out)
     found = answer(arguments.out)
-    for name, cosine in found.pop("cosines").items():
-        print(f"cosine of the first gradient to that on normalised images: {cosine} on {name}")
-    for name, difference in found.items():
-        print(f"{name}: {difference}")
+    for name, cosine in found["cosines"].items():
+        print(f"cosine of the first gradient to that on normalized images: {cosine:.3f} on {name}")
+    for name in ("normalized minus raw", "centered minus raw", "normalized minus centered"):
+        print(f"{name}: {found[name] or 'unknown: it takes two seeds in common'}")
 
 
 if __name__ == "__main__":

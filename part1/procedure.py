@@ -3,7 +3,7 @@
 Trains question 1.4's network and pre-processing for the full 2,000 iterations on the first 8,000
 images of train batch 1 with each candidate, and evaluates on its last 2,000. "Plain" settings are
 those of all parameters but the convolutions' weights. The winner is the default of
-`common.training.Settings`, the procedure of the whole assignment.
+`common.settings.Settings`, the procedure of the whole assignment.
 
 Muon wins over every setting of SGD and AdamW that was tried by about 5 points, several times what a
 seed or 2,000 images leave uncertain (about 1 point). Among Muon's own settings the best few differ by
@@ -17,9 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import options
-from common.choice import Candidate, compare
+from common.experiment import Experiment
+from common.held_out import compare
 from common.networks import table1_network
-from common.training import Settings
+from common.settings import Settings
 from part1.crop import prepare
 
 # Written out, so that a change of the defaults does not change what a logged name means.
@@ -58,7 +59,7 @@ CANDIDATES = {
 
 def main():
     arguments = options.parse(options.parser(__doc__))
-    candidates = {name: Candidate(table1_network, prepare, settings) for name, settings in CANDIDATES.items()}
+    candidates = [Experiment("1.0", name, table1_network, prepare, settings) for name, settings in CANDIDATES.items()]
     compare("1.0", "procedure", candidates, arguments)
 
 

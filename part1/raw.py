@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, plots, preprocess
+from common import experiment, options, plots, preprocess, results
 from common.networks import table1_network
 
 
@@ -22,11 +22,16 @@ def prepare(images, statistics, generator=None):
 
 
 EXPERIMENT = experiment.Experiment("1.1", "raw", table1_network, prepare)
+CURVE = plots.Curve("1.1", "raw", "raw pixels", plots.BLACK, ":", tick="1.1")
 
 
 def draw(out):
-    plots.accuracy_curves(out, "1.1", "raw", "Raw pixels")
-    plots.part1_comparison(out)
+    plots.accuracy_curves(out, CURVE, "Raw pixels")
+
+
+def answer(out):
+    """Test accuracy over the seeds."""
+    return results.test_accuracy(CURVE.log(out))
 
 
 def main():

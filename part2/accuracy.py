@@ -1,20 +1,24 @@
 """Question 2.1: a network of convolution, BatchNorm, ReLU, pooling and softmax only; how accurate can it be?
 
-Trains it with the procedure of Part 1, unchanged, on images flipped, normalised and cropped as in
+Trains it with the procedure of Part 1, unchanged, on images flipped, normalized and cropped as in
 question 1.4, and with a square of 8×8 pixels cut out of each. Writes the table of the architecture,
 as it is read off the built network.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, plots, unaugmented
+from common import experiment, options, overfitting, plots, results
 from common.networks import describe
 from common.preprocess import normalize, random_crop, random_cutout, random_flip
 from common.records import write_rows
 from part2.networks import designed_network
+
+ASKED = 0.68  # test accuracy
+OVERFITTING_IMAGES = 2000  # training images on which networks are evaluated as they are
 
 
 def prepare(images, statistics, generator=None, cutout=8):
@@ -26,30 +30,31 @@ def prepare(images, statistics, generator=None, cutout=8):
     return images
 
 
-ASKED = 0.68  # test accuracy
-UNAUGMENTED = 2000  # training images on which networks are evaluated as they are
 EXPERIMENT = experiment.Experiment("2.1", "accuracy", designed_network, prepare, log_gradients=True)
+CURVE = plots.Curve("2.1", "accuracy", "designed", plots.BLACK, "-", tick="2.1")
 
 
 def draw(out):
-    plots.accuracy_curves(out, "2.1", "accuracy", "The designed network")
+    plots.accuracy_curves(out, CURVE, "The designed network")
 
 
 def answer(out):
-    """How well it classifies training images as they are, as text."""
-    return unaugmented.answer(out, "2.1", [EXPERIMENT])[EXPERIMENT.name]
+    """Test accuracy over the seeds, and how much better training images are classified as they are."""
+    log = CURVE.log(out)
+    return {"test": results.test_accuracy(log), "overfitting": overfitting.of(out, "2.1", log)}
 
 
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
-    unaugmented.measure("2.1", [EXPERIMENT], arguments, UNAUGMENTED)
+    measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
+    experiment.measure_trained(EXPERIMENT, overfitting.table_of(arguments.out, "2.1"), measure, arguments)
     layers = describe(designed_network())
-    write_rows(experiment.log_path(arguments.out, "2.1", "architecture"), layers)
+    write_rows(results.log_path(arguments.out, "2.1", "architecture"), layers)
     for row in [layers[0].keys(), *(layer.values() for layer in layers)]:
         print("".join(f"{cell:<12}" for cell in row))
     draw(arguments.out)
-    print(unaugmented.SUMMARY.format(name="2.1's network", **answer(arguments.out)))
+    print(f"2.1's network: {answer(arguments.out)['overfitting']}")
 
 
 if __name__ == "__main__":

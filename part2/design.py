@@ -15,13 +15,56 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import nn
 
 from common import options
-from common.choice import Candidate, compare
+from common.experiment import Experiment
 from common.gradients import convolutions
-from common.training import PLAIN_SGD
+from common.held_out import compare
+from common.settings import PLAIN_SGD, Settings
 from part2.accuracy import prepare
 from part2.cures import scaled
-from part2.networks import GhostBatchNorm2d, assemble, designed_network
+from part2.networks import GhostBatchNorm2d, designed_network, numbered
 from part2.solution import CAREFUL
+
+
+def with_whole_batches():
+    """BatchNorm as it is usual: statistics over all images of a batch."""
+    network = designed_network()
+    for layer in network:
+        if isinstance(layer, GhostBatchNorm2d):
+            layer.ghost = Settings().batch_size
+    return network
+
+
+def half_as_wide():
+    """The designed network with half of the channels in every layer."""
+    return numbered(
+        nn.Conv2d(3, 8, kernel_size=3, padding=1, bias=False),
+        GhostBatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 32, kernel_size=3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        GhostBatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, kernel_size=3, padding=1, bias=False),
+        GhostBatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 128, kernel_size=3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        GhostBatchNorm2d(128),
+        nn.ReLU(),
+        nn.Conv2d(128, 128, kernel_size=3, padding=1, bias=False),
+        GhostBatchNorm2d(128),
+        nn.ReLU(),
+        nn.Conv2d(128, 128, kernel_size=3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        GhostBatchNorm2d(128),
+        nn.ReLU(),
+        nn.Conv2d(128, 128, kernel_size=3, padding=1, bias=False),
+        GhostBatchNorm2d(128),
+        nn.ReLU(),
+        pool=nn.MaxPool2d(4),
+        flatten=nn.Flatten(),
+        softmax=nn.Linear(128, 10),
+    )
 
 
 def identity_started():
@@ -33,20 +76,21 @@ def identity_started():
 
 
 CANDIDATES = {
-    "the designed network": Candidate(designed_network, prepare),
-    "BatchNorm over the whole batch": Candidate(partial(assemble, norm=nn.BatchNorm2d), prepare),
-    "no cutout": Candidate(designed_network, partial(prepare, cutout=0)),
-    "half as wide": Candidate(partial(assemble, norm=GhostBatchNorm2d, width=8, groups=(32, 128, 128)), prepare),
-    "identity initialisation": Candidate(identity_started, prepare),
-    "plain SGD": Candidate(designed_network, prepare, PLAIN_SGD),
-    "2.4's solution": Candidate(scaled, prepare, CAREFUL),
-    "2.4's solution, learning rate not halved": Candidate(scaled, prepare, replace(CAREFUL, learning_rate=0.05)),
+    "the designed network": (designed_network, prepare, Settings()),
+    "BatchNorm over the whole batch": (with_whole_batches, prepare, Settings()),
+    "no cutout": (designed_network, partial(prepare, cutout=0), Settings()),
+    "half as wide": (half_as_wide, prepare, Settings()),
+    "identity initialisation": (identity_started, prepare, Settings()),
+    "plain SGD": (designed_network, prepare, PLAIN_SGD),
+    "2.4's solution": (scaled, prepare, CAREFUL),
+    "2.4's solution, learning rate not halved": (scaled, prepare, replace(CAREFUL, learning_rate=0.05)),
 }
 
 
 def main():
     arguments = options.parse(options.parser(__doc__))
-    compare("2.0", "design", CANDIDATES, arguments)
+    candidates = [Experiment("2.0", name, *candidate) for name, candidate in CANDIDATES.items()]
+    compare("2.0", "design", candidates, arguments)
 
 
 if __name__ == "__main__":

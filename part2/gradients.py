@@ -10,28 +10,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, plots
-from part2 import accuracy
+from common import experiment, options, results
+from part2 import accuracy, plots
 
 
 def draw(out):
-    log, title = experiment.log_path(out, "2.1", "accuracy"), "The designed network"
+    log, title = accuracy.CURVE.log(out), "The designed network"
     plots.gradient_curves(out, "2.2", {title: log})
     plots.heat_map(out, "2.2", log, title)
 
 
 def answer(out):
-    """G at the first step, and its median over the last epoch, of the first and the last convolution, as text."""
-    start, end = experiment.start_and_end(experiment.log_path(out, "2.1", "accuracy"))
-    return {place: (f"{start[layer]:.2g}", f"{end[layer]:.2g}") for place, layer in [("first", 0), ("last", -1)]}
+    """G at the first step, and its median over the last epoch, of the first and the last convolution."""
+    start, end = results.start_and_end(accuracy.CURVE.log(out))
+    return {
+        "first": {"start": start[0], "end": end[0]},
+        "last": {"start": start[-1], "end": end[-1]},
+    }
 
 
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(accuracy.EXPERIMENT, arguments)
     draw(arguments.out)
-    for place, (start, end) in answer(arguments.out).items():
-        print(f"G of the {place} convolution: {start} at the first step, {end} in the last epoch (median)")
+    for place, g in answer(arguments.out).items():
+        print(f"G of the {place} convolution: {g['start']:.2g} at the first step, {g['end']:.2g} in the last epoch")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
 
 Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py). All
-are trained alike, and in two things unlike the rest of the assignment, for without BatchNorm a step changes
+are trained alike, and in two things unlike the rest of the assignment, because without BatchNorm a step changes
 what the network computes by more: Muon's learning rate, for the convolutions' weights, is halved; and the
 gradients of all other parameters, which SGD trains, are clipped to a norm of 0.1 together. `--cures none`
 trains 2.3's network with the same care; `--unchanged` trains the cures without it.
@@ -9,6 +9,7 @@ trains 2.3's network with the same care; `--unchanged` trains the cures without 
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,26 +17,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import nn
 
-from common import experiment, options, plots, unaugmented
-from common.experiment import Experiment, last_epoch, left_by_a_layer, log_path, mean_and_deviation
-from common.training import Settings
-from part2 import cures
-from part2.accuracy import UNAUGMENTED, prepare
-from part2.networks import ADDED, vanishing_network
+from common import data, experiment, options, overfitting, results
+from common.experiment import Experiment
+from common.plots import BLUE, GREEN, GREY, PURPLE, SKY, Curve, comparison
+from common.records import write_rows
+from common.settings import Settings
+from part2 import accuracy, cures, plots, signals, vanishing
+from part2.accuracy import OVERFITTING_IMAGES, prepare
+from part2.networks import ADDED
 
 
 class Cure(NamedTuple):
+    make_network: Callable[[], nn.Sequential]
     number: str  # in the report
     change: str  # in a few words
-    make_network: Callable[[], nn.Sequential]
+    color: str = GREY
+    linestyle: str | tuple = "-"
 
 
 CURES = {
-    "none": Cure("none", "no cure, PyTorch's default", vanishing_network),
-    "he": Cure("i", "(i) He initialisation", cures.he_initialized),
-    "dirac": Cure("ii", "(ii) identity initialisation", cures.identity_initialized),
-    "residual": Cure("iii", "(iii) residual blocks, zero at the start", cures.residual),
-    "scaled": Cure("iv", "(iv) scaled weight standardisation, residual", cures.scaled),
+    "none": Cure(vanishing.vanishing_network, "none", "no cure, PyTorch's default", GREY, "--"),
+    "he": Cure(cures.he_initialized, "i", "(i) He initialisation", SKY, (0, (1, 1))),
+    "dirac": Cure(cures.identity_initialized, "ii", "(ii) identity initialisation", GREEN, "-."),
+    "residual": Cure(cures.residual, "iii", "(iii) residual blocks, zero at the start", PURPLE, (0, (5, 1))),
+    "scaled": Cure(
+        cures.scaled, "iv", "(iv) scaled weight standardisation, residual", BLUE, (0, (6, 1, 1, 1, 1, 1))
+    ),
 }
 SOLUTION = "scaled"
 CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
@@ -46,47 +53,68 @@ def experiment_of(name, unchanged=False):
     return Experiment("2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True)
 
 
-def table(logs):
-    """A row an experiment: G of the first convolution at the first step and in the last epoch, and what came of it.
+def curve_of(name):
+    cure = CURES[name]
+    return Curve("2.4", name, cure.change, cure.color, cure.linestyle, tick=cure.number)
 
-    BatchNorm and standardisation make the loss independent of the weights' norm, and G inverse to it: compare
-    the G of such a network with itself, over layers and over time, rather than with another's.
-    """
-    yield "cure", "G, step 1", "G, end", "training", "seconds", "test accuracy"
-    for label, log in logs.items():
-        start, end = (epoch[0] for epoch in experiment.start_and_end(log))
-        training, seconds = last_epoch(log, "train_accuracy"), experiment.median_seconds(log)
-        test = mean_and_deviation(experiment.final_accuracies(log))
-        yield label, f"{start:.1e}", f"{end:.1e}", f"{100 * training:.1f} %", f"{seconds:.0f}", test
+
+def measure_signals(cifar):
+    """Rows of what is left of the gradient and of the images after each layer of new networks, as in 2.3."""
+    makers = {name: cure.make_network for name, cure in CURES.items()}
+    images, labels = cifar.train_images[: signals.IMAGES], cifar.train_labels[: signals.IMAGES]
+    return signals.of_new_networks(makers, prepare(images, cifar.statistics), labels)
 
 
 def finished_logs(out):
     """What the table compares, by label: 2.1, 2.3, and each cure; with full steps where the procedure is unchanged."""
     logs = {
-        "2.1: BatchNorm, no added layers, full steps": log_path(out, "2.1", "accuracy"),
-        "2.3: no cure, full steps": log_path(out, "2.3", "vanishing"),
-        **{cure.change: log_path(out, "2.4", name) for name, cure in CURES.items()},
-        **{f"{cure.change}, full steps": log_path(out, "2.4", f"{name}_unchanged") for name, cure in CURES.items()},
+        "2.1: BatchNorm, no added layers, full steps": accuracy.CURVE.log(out),
+        "2.3: no cure, full steps": vanishing.CURVE.log(out),
+        **{cure.change: results.log_path(out, "2.4", name) for name, cure in CURES.items()},
+        **{
+            f"{cure.change}, full steps": results.log_path(out, "2.4", f"{name}_unchanged")
+            for name, cure in CURES.items()
+        },
     }
-    return {label: log for label, log in logs.items() if experiment.finished(log)}
+    return {label: log for label, log in logs.items() if results.finished(log)}
+
+
+def table(out):
+    """A row for each experiment: G of the first convolution at the first step and in the last epoch, and its accuracy.
+
+    BatchNorm and standardization make the loss independent of the weights' norm, and G inverse to it: compare
+    the G of such a network with itself, over layers and over time, rather than with another's.
+    """
+    rows = []
+    for label, log in finished_logs(out).items():
+        start, end = (epoch[0] for epoch in results.start_and_end(log))
+        train_accuracy, seconds = results.last_epoch(log, "train_accuracy"), results.median_seconds(log)
+        row = {"cure": label, "start": start, "end": end, "train_accuracy": train_accuracy, "seconds": seconds}
+        rows.append(row | {"test": results.test_accuracy(log)})
+    return rows
 
 
 def draw(out):
-    experiments = {"accuracy": ("2.1", "designed", "2.1"), "vanishing": ("2.3", "20 layers more", "2.3")}
-    experiments |= {name: ("2.4", cure.change, cure.number) for name, cure in CURES.items()}
-    plots.comparison(out, "2.4_cures", experiments, lowest=0, xlabel="question or cure")
-    plots.signals(out, "2.4", {name: cure.change for name, cure in CURES.items()})
-    if experiment.finished(solution := log_path(out, "2.4", SOLUTION)):
+    comparison(
+        out,
+        "2.4_cures",
+        [accuracy.CURVE, vanishing.CURVE, *map(curve_of, CURES)],
+        lowest=0,
+        xlabel="question or cure",
+    )
+    plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
+    solution = curve_of(SOLUTION).log(out)
+    if results.finished(solution):
         plots.gradient_curves(out, "2.4", {"The solution": solution})
 
 
 def answer(out):
-    """The table's rows, and what an added layer of each new network leaves of the gradient's scale; all as text."""
-    signals = log_path(out, "2.4", "signals")
+    """The table, the solution's overfitting, and what an added layer of each new network leaves of the gradient."""
+    signals_table = results.log_path(out, "2.4", "signals")
     return {
-        "table": list(table(finished_logs(out))),
-        "overfitting": unaugmented.answer(out, "2.4", [experiment_of(SOLUTION)]),
-        "left": {name: f"{left_by_a_layer(signals, name, ADDED):.3f}" for name in CURES},
+        "table": table(out),
+        "overfitting": overfitting.of(out, "2.4", curve_of(SOLUTION).log(out)),
+        "gradient_factor": {name: signals.gradient_factor(signals_table, name, ADDED) for name in CURES},
     }
 
 
@@ -103,18 +131,25 @@ def main():
     arguments = options.parse(parser)
     for name in arguments.cures:
         experiment.run(experiment_of(name, arguments.unchanged), arguments)
-    experiment.measure_signals("2.4", {name: cure.make_network for name, cure in CURES.items()}, prepare, arguments)
+    signals_table = results.log_path(arguments.out, "2.4", "signals")
+    if arguments.retrain or not all(experiment.is_measured(signals_table, {"network": name}) for name in CURES):
+        write_rows(signals_table, measure_signals(data.load(arguments.data_dir)))
     if SOLUTION in arguments.cures and not arguments.unchanged:
-        unaugmented.measure("2.4", [experiment_of(SOLUTION)], arguments, UNAUGMENTED)
+        measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
+        overfitting_table = overfitting.table_of(arguments.out, "2.4")
+        experiment.measure_trained(experiment_of(SOLUTION), overfitting_table, measure, arguments)
     draw(arguments.out)
     found = answer(arguments.out)
-    widths = [max(map(len, column)) for column in zip(*found["table"])]
+    print(f"{'cure':<58}  G, step 1  G, end   training  seconds  test accuracy")
     for row in found["table"]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)))
-    left = ", ".join(f"{name} {factor}" for name, factor in found["left"].items())
-    for name, overfitting in found["overfitting"].items():
-        print(unaugmented.SUMMARY.format(name=name, **overfitting))
-    print(f"an added layer of a new network leaves of the gradient's scale: {left}")
+        print(
+            f"{row['cure']:<58}  {row['start']:<9.1e}  {row['end']:<7.1e}  {row['train_accuracy']:<8.1%}  "
+            f"{row['seconds']:<7.0f}  {row['test']}"
+        )
+    if found["overfitting"]:
+        print(f"{SOLUTION}: {found['overfitting']}")
+    factors = ", ".join(f"{name} {factor:.3f}" for name, factor in found["gradient_factor"].items())
+    print(f"an added layer of a new network leaves of the gradient's scale: {factors}")
 
 
 if __name__ == "__main__":

@@ -1,164 +1,143 @@
 """Question 2.3: 20 more convolutions between the first and the second, and no BatchNorm: what happens, and why?
 
-The network learns nothing, because no gradient reaches its first layers and no image its last. Why,
-measured on new networks before any training (5 initialisations, 32 images):
+The network learns nothing, because no gradient reaches its first layers and no image its last.
 
-(a) Backward. PyTorch draws a convolution's weights from U(-1/√n, 1/√n), n = channels · 5 · 5, which has
-    variance 1/(3n). A gradient that goes back through it becomes a sum of n terms with a third of its mean
-    square, and ReLU lets half of that pass: a layer leaves √(1/6) = 0.41 of the gradient's scale, 20 layers
-    2e-8. Measured factors differ by what theory leaves out: the share of ReLUs that are active is not
-    exactly half, and at the border a kernel reaches over zeros, where part of a gradient is lost.
-(b) Forward. What distinguishes one image from another shrinks in the same way, and at first faster: ReLU
-    leaves 0.34 of the variance of what is centred on zero, half of what differs little. Biases do not
-    shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer;
-    the best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
-(c) It takes both: `--depth 0` trains the network without the added layers and without BatchNorm, `--batchnorm`
-    with both.
-(d) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
+(a) Backward, measured on new networks before any training (5 initializations, 32 images). PyTorch draws a
+    convolution's weights from U(-1/√n, 1/√n), n = channels · 5 · 5, which has variance 1/(3n). On its way back a
+    gradient becomes a sum of n terms with a third of its mean square, and ReLU lets half of that pass: a layer
+    leaves √(1/6) = 0.41 of the gradient's scale, 20 layers 2e-8. Measured factors differ from that because the
+    share of active ReLUs is not exactly half, and because at the border a kernel reaches over zeros, where part of
+    a gradient is lost.
+(b) Forward, on the same networks. What distinguishes one image from another shrinks in the same way, and at first
+    faster: ReLU leaves 0.34 of the variance of what is centered on zero, half of what differs little. Biases do
+    not shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer; the
+    best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
+(c) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
     gradient that could switch it on again. Once a layer has none left, G is exactly 0 from there back to the
-    first. Measured on the trained networks, as the share of each layer's channels that let pass anything of
-    any of 500 training images. What no gradient holds, weight decay shrinks besides. `--sgd` trains without
-    it, and with steps as small as the gradients are (Muon, the procedure's optimizer, gives every step the
-    same size, unless the gradient's norm is far below 1e-7): G ends in the same way.
+    first. Measured on the trained networks: the share of each layer's channels that let pass anything of any of
+    500 training images.
+
+part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
 """
 
 import sys
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from torch import nn
 
-from common import experiment, options, plots
-from common.experiment import (
-    Experiment,
-    geometric_mean,
-    last_epoch,
-    least_active,
-    left_by_a_layer,
-    log_path,
-    magnitudes_of,
-    signals_of,
-)
-from common.gradients import DEFAULT_FACTOR
-from common.training import PLAIN_SGD, Settings
+from common import data, experiment, options, results
+from common.experiment import Experiment
+from common.plots import SKY, VERMILION, Curve, accuracy_curves
+from common.records import write_rows
+from part2 import cures, plots, signals
 from part2.accuracy import prepare
-from part2.cures import he_initialized
-from part2.networks import ADDED, GhostBatchNorm2d, vanishing_network
+from part2.networks import ADDED, deep_network
 
-MOST = 100  # added layers that `--depth` takes
-SUMMARY = """\
-training: accuracy {training}, loss {loss} in the last epoch, that of chance is ln 10; no gradient at all reaches \
-the first convolution after iteration {silent} (of each seed); of the layer with least of them, {active} of the \
-channels are active
-gradients: G is {first} in the first convolution at the first step, {last} in the last; an added layer leaves {left} \
-of the scale (theory: {theory}, with the measured share of active ReLUs {theory_active})
-images: of the outputs' mean square, a share of {varies_first} varies from image to image after the first \
-convolution, {varies_last} after the last added one"""
+LIVE_IMAGES = 500  # training images for (c)
+TITLE = "20 more convolutions, no BatchNorm"
 
 
-def name_of(added, sgd=False):
-    return ("sgd_" if sgd else "") + ("vanishing" if added == ADDED else f"depth{added}")
+def vanishing_network(added=ADDED):
+    """2.1's network without BatchNorm, and after its first convolution 20 more, 5×5, from 16 channels to 16."""
+    layers = []
+    for _ in range(added):
+        layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), nn.ReLU()]
+    return deep_network(layers)
 
 
-def experiment_of(added=ADDED, sgd=False):
-    settings = replace(PLAIN_SGD, weight_decay=0.0) if sgd else Settings()
-    make_network = partial(vanishing_network, added)
-    return Experiment("2.3", name_of(added, sgd), make_network, prepare, settings, log_gradients=True)
+EXPERIMENT = Experiment("2.3", "vanishing", vanishing_network, prepare, log_gradients=True)
+CURVE = Curve("2.3", "vanishing", "20 layers more", VERMILION, "--", tick="2.3")
+NEW_NETWORKS = {  # whose signals are measured, and how they are drawn
+    "vanishing": (vanishing_network, CURVE._replace(label="PyTorch's default")),
+    "he": (cures.he_initialized, Curve("2.4", "he", "He initialisation", SKY, (0, (1, 1)))),
+}
 
 
-def train(arguments):
-    if arguments.batchnorm:
-        control = partial(vanishing_network, norm=GhostBatchNorm2d)
-        experiment.run(Experiment("2.3", "batchnorm", control, prepare, log_gradients=True), arguments)
-        return
-    for added in arguments.depth:
-        experiment.run(experiment_of(added, arguments.sgd), arguments)
-        if added == ADDED:
-            experiment.measure_active(experiment_of(added, arguments.sgd), arguments)
+def measure_signals(cifar):
+    """(a) and (b): rows of what is left of the gradient and of the images after each layer of new networks."""
+    makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
+    images, labels = cifar.train_images[: signals.IMAGES], cifar.train_labels[: signals.IMAGES]
+    return signals.of_new_networks(makers, prepare(images, cifar.statistics), labels)
 
 
-def trained(out):
-    """The finished logs by number of added layers."""
-    logs = {added: log_path(out, "2.3", name_of(added)) for added in range(MOST + 1)}
-    return {added: log for added, log in logs.items() if log.exists() and experiment.finished(log)}
+def measure_live_channels(network, cifar):
+    """(c): rows of the share of channels that are alive after each layer of a trained network."""
+    return signals.live_channels(network, prepare(cifar.train_images[:LIVE_IMAGES], cifar.statistics))
 
 
 def draw(out):
-    """The figures of what has been trained."""
-    logs, sgd = trained(out), log_path(out, "2.3", name_of(ADDED, sgd=True))
-    normalized = {0: log_path(out, "2.1", "accuracy"), ADDED: log_path(out, "2.3", "batchnorm")}
-    normalized = {added: log for added, log in normalized.items() if experiment.finished(log)}
-    if len(logs) > 1:
-        plots.depths(out, {"no BatchNorm": logs, "BatchNorm": normalized})
-    if ADDED in logs:
-        title = "20 more convolutions, no BatchNorm"
-        plots.accuracy_curves(out, "2.3", "vanishing", title)
-        gradients = {"Muon, the procedure": logs[ADDED]} | ({"plain SGD": sgd} if experiment.finished(sgd) else {})
-        plots.gradient_curves(out, "2.3", gradients)
-        plots.heat_map(out, "2.3", logs[ADDED], title)
-        labels = {"vanishing": "PyTorch's default", "he": "He initialisation"}
-        plots.signals(out, "2.3", labels, theory=("vanishing", ADDED))
-
-
-def last_gradients(log):
-    """The last iteration at which G of the first convolution is not exactly 0, for each seed."""
-    return ", ".join(str(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, 0])
+    log, sgd = CURVE.log(out), results.log_path(out, "2.3", "sgd_vanishing")
+    accuracy_curves(out, CURVE, TITLE)
+    control = {"plain SGD": sgd} if results.finished(sgd) else {}
+    plots.gradient_curves(out, "2.3", {"Muon, the procedure": log} | control)
+    plots.heat_map(out, "2.3", log, TITLE)
+    plots.signal_curves(out, "2.3", {name: curve for name, (_, curve) in NEW_NETWORKS.items()}, ("vanishing", ADDED))
 
 
 def answer(out):
-    """What training came to, what becomes of the gradients, and what becomes of the images; numbers as text."""
-    log, signals, table = (log_path(out, "2.3", name) for name in ("vanishing", "signals", "active"))
-    start, _ = experiment.start_and_end(log)
+    """How training ended, and what becomes of the gradients and of the images."""
+    log, table = CURVE.log(out), results.log_path(out, "2.3", "signals")
+    start, _ = results.start_and_end(log)
     square, variance, active = (
-        geometric_mean(signals_of(signals, "vanishing", column), axis=0)
-        for column in ("mean_square", "image_variance", "active")
+        results.geometric_mean(signals.column(table, "vanishing", name), axis=0)
+        for name in ("mean_square", "image_variance", "active")
     )
+    first, last = 0, ADDED  # the first convolution, and the last added one
     return {
-        "training": f"{100 * last_epoch(log, 'train_accuracy'):.1f} %",
-        "loss": f"{last_epoch(log, 'loss'):.4f}",
-        "silent": last_gradients(log),
-        "active": least_active(table, "vanishing"),
-        "active_sgd": least_active(table, name_of(ADDED, sgd=True)),
-        "first": f"{start[0]:.1e}",
-        "last": f"{start[-1]:.1e}",
-        "left": f"{left_by_a_layer(signals, 'vanishing', ADDED):.3f}",
-        "theory": f"{DEFAULT_FACTOR**0.5:.3f}",
-        "theory_active": f"{geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5:.3f}",
-        "varies_first": f"{variance[0] / square[0]:.2g}",
-        "varies_last": f"{variance[ADDED] / square[ADDED]:.1e}",
-        "differs_last": f"{(variance[ADDED] / square[ADDED]) ** 0.5:.1e}",
+        "test": results.test_accuracy(log),
+        "train_accuracy": results.last_epoch(log, "train_accuracy"),
+        "loss": results.last_epoch(log, "loss"),
+        "first_step": {"first": start[0], "last": start[-1]},  # G
+        "last_nonzero": last_nonzero(log),
+        "least_live": least_live(out, EXPERIMENT.name),
+        "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
+        "theory": signals.DEFAULT_FACTOR**0.5,
+        "theory_with_active": (results.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
+        "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
     }
 
 
-def with_batchnorm(out):
-    """G of the first convolution at the first step with all added layers and BatchNorm, as text."""
-    start, _ = experiment.start_and_end(log_path(out, "2.3", "batchnorm"))
-    return f"{start[0]:.2g}"
+def last_nonzero(log):
+    """The last iteration at which G of the first convolution is not exactly 0, for each seed; 0 if there is none."""
+    return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in results.magnitudes_of(log)[:, 0]]
+
+
+def least_live(out, name):
+    """For each trained network of this name, the layer with the smallest share of live channels."""
+    rows = results.read_rows(results.log_path(out, "2.3", "active"))
+    shares = [
+        (int(row["seed"]), float(row["active"]), int(row["convolution"])) for row in rows if row["name"] == name
+    ]
+    least = [min(share for share in shares if share[0] == seed) for seed in sorted({seed for seed, _, _ in shares})]
+    return [{"seed": seed, "active": active, "convolution": convolution} for seed, active, convolution in least]
 
 
 def main():
-    parser = options.parser(__doc__)
-    variant = parser.add_mutually_exclusive_group()
-    variant.add_argument(
-        "--depth",
-        type=options.whole_number(0, MOST),
-        nargs="+",
-        default=[ADDED],
-        metavar="N",
-        help="train with N added layers (default: 20)",
+    arguments = options.parse(options.parser(__doc__))
+    experiment.run(EXPERIMENT, arguments)
+    experiment.measure_trained(
+        EXPERIMENT, results.log_path(arguments.out, "2.3", "active"), measure_live_channels, arguments
     )
-    variant.add_argument("--sgd", action="store_true", help="train with plain SGD and without weight decay")
-    variant.add_argument("--batchnorm", action="store_true", help="train with the added layers and with BatchNorm")
-    arguments = options.parse(parser)
-    train(arguments)
-    networks = {"vanishing": vanishing_network, "he": he_initialized}
-    experiment.measure_signals("2.3", networks, prepare, arguments)
+    table = results.log_path(arguments.out, "2.3", "signals")
+    if arguments.retrain or not all(experiment.is_measured(table, {"network": name}) for name in NEW_NETWORKS):
+        write_rows(table, measure_signals(data.load(arguments.data_dir)))
     draw(arguments.out)
-    if ADDED in trained(arguments.out):
-        print(SUMMARY.format(**answer(arguments.out)))
+    found = answer(arguments.out)
+    live = ", ".join(f"{least['active']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
+    print(
+        f"training: accuracy {found['train_accuracy']:.1%}, loss {found['loss']:.4f} in the last epoch (chance: ln 10);\n"
+        f"  last iteration at which any gradient reaches the first convolution, by seed: {found['last_nonzero']};\n"
+        f"  smallest share of live channels in a layer, by seed: {live}\n"
+        f"gradients: G is {found['first_step']['first']:.1e} in the first convolution at the first step, "
+        f"{found['first_step']['last']:.1e} in the last;\n"
+        f"  an added layer leaves {found['gradient_factor']:.3f} of the scale (theory: {found['theory']:.3f}, "
+        f"with the measured share of active ReLUs {found['theory_with_active']:.3f})\n"
+        f"images: {found['image_share']['first']:.2g} of the outputs' mean square varies from image to image after "
+        f"the first convolution, {found['image_share']['last']:.1e} after the last added one"
+    )
 
 
 if __name__ == "__main__":

@@ -15,23 +15,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from torchvision.utils import save_image
 
-from common import data, image_plots, options
+from common import data, experiment, options, results
 from common.data import CLASSES
-from common.experiment import log_path
-from common.records import RecordError, read_csv, replacing, write_rows
+from common.records import RecordError, replacing, write_rows
+from part3 import plots
 from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, attack, predict
 from part3.measures import as_saved, distances, sweep
-from part3.networks import trained_network
+from part3.networks import network_on_pixels, weights_of
 
+ATTACKED = "1.4"  # the network
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SWEPT = 1000  # correctly classified test images that are attacked with each of these
 VEHICLES = ("airplane", "automobile", "ship", "truck")
 SHOWN = 2  # images of each category
-SUMMARY = """\
-of {attacked} test images classified correctly, wrong now with 99 % confidence: {succeeded}; not within the limit of \
-iterations: {failed} (their rows have succeeded = 0)
-iterations: {iterations} on average, at most {iterations_most}; medians: largest change {linf} levels, PSNR {psnr} dB
-{images_per_second} images/s; leaving early saves {saved} of all passes through the network"""
 
 
 def first_of_each_category(rows):
@@ -45,35 +41,26 @@ def save_images(folder, rows, images, attacked):
     for stale in folder.glob("*.png"):
         stale.unlink()
     for row in rows:
-        for name, pixels in zip(image_plots.pair_names(row), (images, attacked.images)):
+        for name, pixels in zip(plots.pair_names(row), (images, attacked.images)):
             with replacing(folder / name) as temporary:
                 save_image(pixels[row["index"]] / 255, temporary, format="png")
 
 
 def tables_in(out):
-    return {name: log_path(out, "3.1", name) for name in ("adversarial", "attacks", "epsilon", "speed")}
+    return {name: results.log_path(out, "3.1", name) for name in ("adversarial", "attacks", "epsilon", "speed")}
 
 
-def run(arguments, again=False):
-    """Attack all test images, unless that is done, and write images and tables.
+def measure(network, images, labels, epsilon, max_iterations):
+    """Attack all images; return the rows of each table but the one of images shown, and the images as they are saved.
 
-    Raises `RecordError` if the network classifies no test image correctly.
+    Raises `RecordError` if the network classifies no image correctly.
     """
-    tables = tables_in(arguments.out)
-    if tables["adversarial"].exists() and not again:
-        print(f"{tables['adversarial']} is there already: --retrain or another --out attacks again")
-        return
-    cifar = data.load(arguments.data_dir, arguments.device)
-    images, labels = cifar.test_images, cifar.test_labels
-    network = trained_network("1.4", arguments, cifar)
     before = predict(network, images)
-    correct = (before[0] == labels).nonzero().flatten()
-    if len(correct) == 0:
+    swept = (before[0] == labels).nonzero().flatten()[:SWEPT]
+    if len(swept) == 0:
         raise RecordError("the network classifies no test image correctly: none to attack")
     began = time.perf_counter()
-    attacked = attack(
-        network, images, labels, arguments.epsilon, CONFIDENCE, arguments.max_iterations, "all test images"
-    )
+    attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, "all test images")
     seconds = time.perf_counter() - began
     passes = attacked.iterations + 1  # of an image through the network
     speed = {
@@ -83,77 +70,90 @@ def run(arguments, again=False):
         "passes": passes.sum().item(),
         "passes_if_none_left": len(images) * passes.max().item(),
     }
-    swept = correct[:SWEPT]
-    tables["adversarial"].unlink(missing_ok=True)  # it says that all is there
-    write_rows(tables["speed"], [speed])
-    write_rows(
-        tables["epsilon"], list(sweep(network, images[swept], labels[swept], EPSILONS, arguments.max_iterations))
-    )
+    epsilons = list(sweep(network, images[swept], labels[swept], EPSILONS, max_iterations))
     attacked = as_saved(network, labels, attacked)
-    rows = distances(images, labels, before, attacked)
-    write_rows(tables["attacks"], rows)
-    shown = first_of_each_category(rows)
+    return {"speed": [speed], "epsilon": epsilons, "attacks": distances(images, labels, before, attacked)}, attacked
+
+
+def run(arguments, again=False):
+    """Attack all test images with these weights, unless that is done, and write images and tables."""
+    tables, weights = tables_in(arguments.out), weights_of(arguments.trained, ATTACKED)
+    if experiment.is_measured(tables["adversarial"], {}, weights) and not again:
+        print(f"{tables['adversarial']} is there already: --retrain or another --out attacks again")
+        return
+    cifar = data.load(arguments.data_dir, arguments.device)
+    network = network_on_pixels(ATTACKED, cifar, arguments)
+    images, labels = cifar.test_images, cifar.test_labels
+    rows, attacked = measure(network, images, labels, arguments.epsilon, arguments.max_iterations)
+    shown = first_of_each_category(rows["attacks"])
+    tables["adversarial"].unlink(missing_ok=True)  # it says that all is there
+    for name in rows:
+        write_rows(tables[name], rows[name])
     save_images(arguments.out / "figures" / "adversarial", shown, images, attacked)
     write_rows(tables["adversarial"], shown)
+    experiment.remember_weights(tables["adversarial"], weights)
 
 
 def draw(out):
     tables = tables_in(out)
-    image_plots.pairs(out, tables["adversarial"])
-    image_plots.perturbations(out, tables["adversarial"])
-    image_plots.attack_distributions(out, tables["attacks"])
-    image_plots.category_matrix(out, tables["attacks"])
-    image_plots.step_sizes(out, tables["epsilon"])
+    plots.pairs(out, tables["adversarial"])
+    plots.perturbations(out, tables["adversarial"])
+    plots.attack_distributions(out, tables["attacks"])
+    plots.category_matrix(out, tables["attacks"])
+    plots.step_sizes(out, tables["epsilon"])
 
 
 def answer(out):
-    """How many images were driven to 99 %, how far they had to move, and how long that took; numbers as text."""
+    """How many images were driven to 99 %, how far they had to move, as what they end, and how long that took."""
     tables = tables_in(out)
-    (speed,) = read_csv(tables["speed"])
-    rows = image_plots.attacked_rows(tables["attacks"])
-    succeeded = sum(int(row["succeeded"]) for row in rows)
-    shown = read_csv(tables["adversarial"])
+    (speed,) = results.read_rows(tables["speed"])
+    rows, shown = plots.attacked_rows(tables["attacks"]), results.read_rows(tables["adversarial"])
     columns = {name: np.array([float(row[name]) for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
+    succeeded = sum(int(row["succeeded"]) for row in rows)
     return {
-        "shown": str(len(shown)),
-        "shown_succeeded": str(sum(int(row["succeeded"]) for row in shown)),
-        "attacked": str(len(rows)),
-        "succeeded": str(succeeded),
-        "failed": str(len(rows) - succeeded),
-        "iterations": f"{columns['iterations'].mean():.1f}",
-        "iterations_most": f"{columns['iterations'].max():.0f}",
-        "linf": f"{np.median(columns['linf']):.0f}",
-        "l2": f"{np.median(columns['l2']):.0f}",
-        "psnr": f"{np.median(columns['psnr_db']):.1f}",
-        "same_kind": same_kind(tables["attacks"]),
-        "favourites": ", ".join(favourites(tables["attacks"])),
-        "images_per_second": f"{float(speed['images_per_second']):.0f}",
-        "seconds": f"{float(speed['seconds']):.0f}",
-        "saved": f"{100 * (1 - int(speed['passes']) / int(speed['passes_if_none_left'])):.0f} %",
+        "shown": len(shown),
+        "shown_succeeded": sum(int(row["succeeded"]) for row in shown),
+        "attacked": len(rows),
+        "succeeded": succeeded,
+        "failed": len(rows) - succeeded,
+        "iterations": columns["iterations"].mean(),
+        "iterations_most": int(columns["iterations"].max()),
+        "linf": np.median(columns["linf"]),
+        "l2": np.median(columns["l2"]),
+        "psnr": np.median(columns["psnr_db"]),
+        "same_kind": same_kind(rows),
+        "favorites": favorites(tables["attacks"]),
+        "images_per_second": float(speed["images_per_second"]),
+        "seconds": float(speed["seconds"]),
+        "passes_saved": 1 - int(speed["passes"]) / int(speed["passes_if_none_left"]),
     }
 
 
-def same_kind(table):
-    """How many of the attacked animals end as another animal, and of the vehicles as another vehicle; in percent."""
-    rows = image_plots.attacked_rows(table)
+def same_kind(rows):
+    """The share of attacked animals that end as another animal, and of vehicles as another vehicle; and by chance."""
     shares = {}
-    for kind, is_of in ("vehicles", VEHICLES.__contains__), ("animals", lambda category: category not in VEHICLES):
-        ends = [is_of(CLASSES[int(row["category_after"])]) for row in rows if is_of(CLASSES[int(row["category"])])]
-        others = sum(map(is_of, CLASSES)) - 1
-        shares[kind] = f"{100 * np.mean(ends):.0f} % (by chance {100 * others / (len(CLASSES) - 1):.0f} %)"
+    for kind, members in [("vehicles", VEHICLES), ("animals", [name for name in CLASSES if name not in VEHICLES])]:
+        ends = [CLASSES[int(row["category_after"])] for row in rows if CLASSES[int(row["category"])] in members]
+        others, all_others = len(members) - 1, len(CLASSES) - 1
+        shares[kind] = {"share": np.mean([end in members for end in ends]), "chance": others / all_others}
     return shares
 
 
-def favourites(table, number=3):
-    """The most frequent changes of category, in percent of the images of the true one."""
-    percent = image_plots.category_percentages(table)
+def favorites(table, number=3):
+    """The most frequent changes of category, as shares of the images of the true one."""
+    percent = plots.category_percentages(table)
     places = [np.unravel_index(place, percent.shape) for place in percent.argsort(axis=None)[::-1][:number]]
-    return [f"{CLASSES[true]} as {CLASSES[wrong]} ({percent[true, wrong]:.0f} %)" for true, wrong in places]
+    return [
+        {"category": CLASSES[true], "as": CLASSES[wrong], "share": percent[true, wrong] / 100} for true, wrong in places
+    ]
 
 
 def parse(description):
-    """The shared flags, and the attack's: other values than its defaults have a folder of their own."""
-    parser = options.parser(description)
+    """The shared flags, which train networks that are missing, and the attack's.
+
+    Other values of the attack's than their defaults have a folder of their own.
+    """
+    parser = options.parser(description, seeds=False)
     add = parser.add_argument
     add("--epsilon", type=options.number(0.1, 255), default=EPSILON, help="a step, in intensity levels (default: 1)")
     add(
@@ -169,7 +169,15 @@ def main():
     arguments = parse(__doc__)
     run(arguments, again=arguments.retrain)
     draw(arguments.out)
-    print(SUMMARY.format(**answer(arguments.out)))
+    found = answer(arguments.out)
+    print(
+        f"of {found['attacked']} test images classified correctly, wrong now with 99 % confidence: {found['succeeded']}; "
+        f"not within the limit of iterations: {found['failed']} (their rows have succeeded = 0)\n"
+        f"iterations: {found['iterations']:.1f} on average, at most {found['iterations_most']}; medians: largest change "
+        f"{found['linf']:.0f} levels, PSNR {found['psnr']:.1f} dB\n"
+        f"{found['images_per_second']:.0f} images/s; leaving early saves {found['passes_saved']:.0%} of all passes "
+        "through the network"
+    )
 
 
 if __name__ == "__main__":

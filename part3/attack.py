@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from common.networks import evaluation_mode
+from common.preprocess import Statistics
 
 EPSILON, CONFIDENCE, MAX_ITERATIONS = 1.0, 0.99, 200  # question 3.1; the first and the last are our choice
 BATCH = 250  # images that go through the network at once: about the fastest on a CPU
@@ -27,16 +28,18 @@ class Attacked(NamedTuple):
 class OnPixels(nn.Module):
     """A network with its pre-processing in front: takes intensity levels 0..255, returns logits.
 
-    `prepare` is applied as in evaluation. The gradient then is one with respect to the pixels.
+    `prepare(pixels, statistics)` is applied as in evaluation. The gradient then is one with respect to the pixels.
     """
 
-    def __init__(self, network: nn.Module, prepare: Callable[[torch.Tensor], torch.Tensor]):
+    def __init__(self, network: nn.Module, prepare: Callable[..., torch.Tensor], statistics: Statistics):
         super().__init__()
         self.network = network
         self.prepare = prepare
+        self.statistics = statistics
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.network(self.prepare(pixels).contiguous(memory_format=torch.channels_last))
+        inputs = self.prepare(pixels, self.statistics)
+        return self.network(inputs.contiguous(memory_format=torch.channels_last))
 
 
 def attack(

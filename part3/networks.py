@@ -1,28 +1,30 @@
-"""The trained networks that Part 3 attacks: those of 1.4 and 2.1, and the cured one of 2.4. They take pixels."""
+"""The trained networks that Part 3 attacks and shows images to; their weights are committed and handed in."""
 
 import argparse
-from functools import partial
+from pathlib import Path
 
-from torch import nn
-
-from common import experiment
 from common.data import Cifar
-from common.preprocess import channel_statistics
-from common.training import reuse_freed_memory
+from common.experiment import trained_network, weights_path
 from part1 import crop
 from part2 import accuracy, solution
 from part3.attack import OnPixels
 
-EXPERIMENTS = {
-    "1.4": crop.EXPERIMENT,
-    "2.1": accuracy.EXPERIMENT,
-    "2.4": solution.experiment_of(solution.SOLUTION),
+# The only list of these weights: by the name in Part 3's tables, the experiment and its seed.
+NETWORKS = {
+    "1.4": (crop.EXPERIMENT, 0),
+    "2.1": (accuracy.EXPERIMENT, 0),
+    "2.4": (solution.experiment_of(solution.SOLUTION), 0),
+    "1.4, seed 1": (crop.EXPERIMENT, 1),
 }
 
 
-def trained_network(question: str, arguments: argparse.Namespace, cifar: Cifar, seed: int = 0) -> nn.Module:
-    """A question's network with the weights of its run (see `common.experiment.trained_network`)."""
-    reuse_freed_memory()  # for attacks too: they pass the same shapes through it again and again
-    network = experiment.trained_network(EXPERIMENTS[question], seed, cifar, arguments)
-    prepare = partial(EXPERIMENTS[question].prepare, statistics=channel_statistics(cifar.train_images))
-    return OnPixels(network, prepare).eval()
+def network_on_pixels(name: str, cifar: Cifar, arguments: argparse.Namespace) -> OnPixels:
+    """The network of this name with the weights of its run, trained first where they are missing; it takes pixels."""
+    experiment, seed = NETWORKS[name]
+    network = trained_network(experiment, seed, cifar, arguments)
+    return OnPixels(network, experiment.prepare, cifar.statistics).eval()
+
+
+def weights_of(out: Path, *names: str) -> list[Path]:
+    """The files of the weights of the networks of these names."""
+    return [weights_path(out, *NETWORKS[name]) for name in names]

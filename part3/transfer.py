@@ -18,24 +18,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from common import data, image_plots, options
-from common.experiment import log_path
-from common.records import read_csv, write_rows
-from part3 import adversarial
+from common import data, experiment, options, results
+from common.records import write_rows
+from part3 import adversarial, plots
 from part3.attack import attack, predict
 from part3.measures import alignment, feed, shown_to_others
-from part3.networks import EXPERIMENTS, trained_network
+from part3.networks import NETWORKS, network_on_pixels, weights_of
 
-SOURCE, VICTIM = "1.4", "2.1"
+SOURCE, VICTIM, THIRD, TWIN = "1.4", "2.1", "2.4", "1.4, seed 1"
 FEW = 500  # test images for what needs many gradients
 EQUAL_STEPS = 8  # about as many as it takes on average to fool 1.4's network
 EQUAL = f"{EQUAL_STEPS} steps for all"
 UNREACHABLE = 2.0  # a confidence: no image leaves before its last step
 
 
-def shown_images(out, table, device):
+def shown_images(out, device):
     """The images of question 3.1 as they were saved: originals and adversarial ones, 0..255, and true categories."""
-    rows, *images = zip(*image_plots.read_pairs(out, table))
+    rows, *images = zip(*plots.read_pairs(out, adversarial.tables_in(out)["adversarial"]))
     originals, attacked = (
         torch.from_numpy(255 * np.stack(kind)).round().permute(0, 3, 1, 2).to(device) for kind in images
     )
@@ -43,72 +42,71 @@ def shown_images(out, table, device):
 
 
 def tables_in(out):
-    return {name: log_path(out, "3.2", name) for name in ("transfer", "epsilon", "matrix", "alignment")}
+    return {name: results.log_path(out, "3.2", name) for name in ("transfer", "epsilon", "matrix", "alignment")}
 
 
-def run(arguments):
-    """Measure, and write the tables; the last says that all is there."""
-    tables, shown = tables_in(arguments.out), adversarial.tables_in(arguments.out)["adversarial"]
-    cifar = data.load(arguments.data_dir, arguments.device)
-    networks = {question: trained_network(question, arguments, cifar) for question in EXPERIMENTS}
-    twin = {f"{SOURCE}, seed 1": trained_network(SOURCE, arguments, cifar, seed=1)}
-    source, victim = networks[SOURCE], networks[VICTIM]
-    attack_of = partial(attack, epsilon=arguments.epsilon, max_iterations=arguments.max_iterations)
-    tables["transfer"].unlink(missing_ok=True)
+def measure(networks, images, labels, shown, epsilon, max_iterations):
+    """The rows of each table. `networks` are by the names above, `shown` what `shown_images` returns."""
+    attack_of = partial(attack, epsilon=epsilon, max_iterations=max_iterations)
+    three = {name: networks[name] for name in (SOURCE, VICTIM, THIRD)}
+    correct = {name: predict(network, images)[0] == labels for name, network in three.items()}
 
-    known = [predict(network, cifar.test_images)[0] == cifar.test_labels for network in networks.values()]
-    by_all = torch.stack(known).all(0).nonzero().flatten()[:FEW]
-    images, labels = cifar.test_images[by_all], cifar.test_labels[by_all]
-    write_rows(tables["alignment"], list(alignment(networks | twin, images, labels)))
+    by_all = torch.stack(list(correct.values())).all(0).nonzero().flatten()[:FEW]
+    aligned = alignment(three | {TWIN: networks[TWIN]}, images[by_all], labels[by_all])
     attacks = {
         "until 99 % sure": attack_of,
         EQUAL: partial(attack_of, confidence=UNREACHABLE, max_iterations=EQUAL_STEPS),
     }
-    write_rows(tables["matrix"], list(shown_to_others(networks, images, labels, attacks)))
+    rows = {
+        "alignment": list(aligned),
+        "matrix": list(shown_to_others(three, images[by_all], labels[by_all], attacks)),
+        "epsilon": [],
+    }
 
-    images, labels = cifar.test_images[known[0]], cifar.test_labels[known[0]]
+    source, victim = networks[SOURCE], networks[VICTIM]
+    images, labels = images[correct[SOURCE]], labels[correct[SOURCE]]
     first, first_labels = images[: adversarial.SWEPT], labels[: adversarial.SWEPT]
-    rows = []
-    for epsilon in adversarial.EPSILONS:
-        attacked = attack_of(source, first, first_labels, epsilon=epsilon, description=f"epsilon {epsilon:g}").images
-        for row in feed(victim, source, first, attacked.round(), first_labels, "first"):
-            rows.append({"epsilon": epsilon, **row})
-    write_rows(tables["epsilon"], rows)
+    for step in adversarial.EPSILONS:
+        attacked = attack_of(source, first, first_labels, epsilon=step, description=f"epsilon {step:g}").images.round()
+        fed = feed(victim, source, first, attacked, first_labels, "first")
+        rows["epsilon"] += [{"epsilon": step, **row} for row in fed]
 
     attacked = attack_of(source, images, labels, description="all test images").images.round()
-    rows = list(feed(victim, source, *shown_images(arguments.out, shown, arguments.device), "shown"))
-    write_rows(tables["transfer"], rows + list(feed(victim, source, images, attacked, labels, "all")))
+    rows["transfer"] = [
+        *feed(victim, source, *shown, "shown"),
+        *feed(victim, source, images, attacked, labels, "all"),
+    ]
+    return rows
 
 
 def draw(out):
     tables = tables_in(out)
-    image_plots.transfer(out, tables["transfer"], tables["epsilon"])
-    image_plots.source_and_victim(out, tables["matrix"])
+    plots.transfer_accuracies(out, tables["transfer"], tables["epsilon"])
+    plots.source_and_victim(out, tables["matrix"])
 
 
 def answer(out):
-    """The victim's accuracy and its controls, whose mistakes it repeats, how alike the gradients are; as text."""
-    tables = tables_in(out)
-    matrix, percent = read_csv(tables["matrix"]), ("accuracy", "low", "high")
+    """The victim's accuracy and its controls, whose mistakes it repeats, and how alike the networks' gradients are."""
+    transfer, matrix, aligned = (
+        results.read_rows(tables_in(out)[name]) for name in ("transfer", "matrix", "alignment")
+    )
     return {
-        "few": matrix[0]["images"],
-        "matrix": {  # with equally many steps for all
-            f"{row['source']} to {row['victim']}": f"{100 * float(row['accuracy']):.0f} %"
+        "few": int(matrix[0]["images"]),
+        "matrix": [  # with equally many steps for all
+            {"source": row["source"], "victim": row["victim"], "accuracy": float(row["accuracy"])}
             for row in matrix
             if row["attack"] == EQUAL
-        },
+        ],
         "transfer": [
-            {**row, **{name: f"{100 * float(row[name]):.1f}" for name in percent}}
-            for row in read_csv(tables["transfer"])
+            {"images": row["images"], "inputs": row["inputs"]}
+            | {name: int(row[name]) for name in ("number", "wrong", "wrong_like_source")}
+            | {name: float(row[name]) for name in ("accuracy", "low", "high")}
+            for row in transfer
         ],
         "alignment": [
-            {
-                "pair": f"{row['first']} and {row['second']}",
-                "cosine": f"{float(row['cosine_mean']):.3f}",
-                "same_sign": f"{100 * float(row['same_sign']):.1f} %",
-                "loss_gained": f"{round(100 * float(row['loss_gained']))} %",
-            }
-            for row in read_csv(tables["alignment"])
+            {"pair": f"{row['first']} and {row['second']}"}
+            | {name: float(row[name]) for name in ("cosine_mean", "same_sign", "loss_gained")}
+            for row in aligned
         ],
     }
 
@@ -116,20 +114,31 @@ def answer(out):
 def main():
     arguments = adversarial.parse(__doc__)
     adversarial.run(arguments)
-    last = tables_in(arguments.out)["transfer"]
-    if arguments.retrain or not last.exists():
-        run(arguments)
+    tables, weights = tables_in(arguments.out), weights_of(arguments.trained, *NETWORKS)
+    if arguments.retrain or not experiment.is_measured(tables["transfer"], {}, weights):
+        cifar = data.load(arguments.data_dir, arguments.device)
+        networks = {name: network_on_pixels(name, cifar, arguments) for name in NETWORKS}
+        shown = shown_images(arguments.out, arguments.device)
+        attack_settings = arguments.epsilon, arguments.max_iterations
+        rows = measure(networks, cifar.test_images, cifar.test_labels, shown, *attack_settings)
+        for name in rows:  # the last says that all is there
+            write_rows(tables[name], rows[name])
+        experiment.remember_weights(tables["transfer"], weights)
     else:
-        print(f"{last} is there already: --retrain or another --out does it again")
+        print(f"{tables['transfer']} is there already: --retrain or another --out does it again")
     draw(arguments.out)
     found = answer(arguments.out)
     for row in found["transfer"]:
         print(
-            "{number:>5} images, {inputs:16}: {accuracy:>5} % right ({low} to {high}); "
-            "wrong like the attacked network: {wrong_like_source} of {wrong}".format(**row)
+            f"{row['number']:>5} images, {row['inputs']:16}: {row['accuracy']:>6.1%} right "
+            f"({row['low']:.1%} to {row['high']:.1%}); "
+            f"wrong like the attacked network: {row['wrong_like_source']} of {row['wrong']}"
         )
     for row in found["alignment"]:
-        print("gradients of {pair}: cosine {cosine}, same sign {same_sign}, loss gained {loss_gained}".format(**row))
+        print(
+            f"gradients of {row['pair']}: cosine {row['cosine_mean']:.3f}, same sign {row['same_sign']:.1%}, "
+            f"loss gained {row['loss_gained']:.0%}"
+        )
 
 
 if __name__ == "__main__":

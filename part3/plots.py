@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from common.data import CLASSES
-from common.plots import WIDE, save
-from common.records import read_csv
+from common.plots import BLACK, BLUE, FULL_WIDTH, GREEN, VERMILION, save
+from common.results import read_rows
 
 AMPLIFIED = 8  # the factor by which perturbations are shown
 
@@ -21,12 +21,12 @@ def pair_names(row: dict[str, str | int]) -> tuple[str, str]:
 def read_pairs(out: Path, table: Path) -> list[tuple[dict[str, str], np.ndarray, np.ndarray]]:
     """Rows of the table with original and adversarial image, `(32, 32, 3)` in 0..1."""
     folder = out / "figures" / "adversarial"
-    return [(row, *(plt.imread(folder / name) for name in pair_names(row))) for row in read_csv(table)]
+    return [(row, *(plt.imread(folder / name) for name in pair_names(row))) for row in read_rows(table)]
 
 
 def attacked_rows(table: Path) -> list[dict[str, str]]:
     """The rows of an attack on all test images that were classified correctly before."""
-    return [row for row in read_csv(table) if row["category_before"] == row["category"]]
+    return [row for row in read_rows(table) if row["category_before"] == row["category"]]
 
 
 def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
@@ -49,7 +49,7 @@ def pairs(out: Path, table: Path) -> None:
 def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> plt.Figure:
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is empty: it parts the pairs.
-    figure, grid = plt.subplots(lines, 12, figsize=(WIDE, 1.12 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05])
+    figure, grid = plt.subplots(lines, 12, figsize=(FULL_WIDTH, 1.12 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05])
     figure.get_layout_engine().set(w_pad=0.02)  # inches
     for axes in grid.flat:
         axes.set_axis_off()
@@ -62,7 +62,7 @@ def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> 
 
 def perturbations(out: Path, table: Path) -> None:
     """What was added to each image, amplified around grey."""
-    figure, grid = plt.subplots(2, 10, figsize=(WIDE, 2.3))
+    figure, grid = plt.subplots(2, 10, figsize=(FULL_WIDTH, 2.3))
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
@@ -76,16 +76,16 @@ def perturbations(out: Path, table: Path) -> None:
 def attack_distributions(out: Path, table: Path) -> None:
     """Iterations and largest change of a pixel, over all test images that were classified correctly."""
     rows = attacked_rows(table)
-    figure, grid = plt.subplots(1, 2, figsize=(WIDE, 2.2), sharey=True)
+    figure, grid = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2), sharey=True)
     for axes, column, label in zip(
         grid, ("iterations", "linf"), ("iterations", r"$L_\infty$ distance (intensity levels)")
     ):
         values = np.array([float(row[column]) for row in rows])
         bins = np.arange(np.floor(values.min()), np.percentile(values, 99.5) + 2) - 0.5
-        axes.hist(values.clip(max=bins[-2]), bins, color="#0072B2")
+        axes.hist(values.clip(max=bins[-2]), bins, color=BLUE)
         axes.axvline(
             np.median(values),
-            color="#D55E00",
+            color=VERMILION,
             linestyle="--",
             label=f"median {np.median(values):.0f}, maximum {values.max():.0f}",
         )
@@ -128,21 +128,21 @@ def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: li
 
 def step_sizes(out: Path, table: Path) -> None:
     """Success, iterations and distances against the size of a step ε."""
-    rows = read_csv(table)
+    rows = read_rows(table)
     columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(WIDE, 2.2))
-    success.plot(columns["epsilon"], 100 * columns["succeeded"], "o-", color="#0072B2", label="as computed")
+    figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(FULL_WIDTH, 2.2))
+    success.plot(columns["epsilon"], 100 * columns["succeeded"], "o-", color=BLUE, label="as computed")
     success.plot(
-        columns["epsilon"], 100 * columns["succeeded_rounded"], "^--", color="#D55E00", label="rounded to 8 bits"
+        columns["epsilon"], 100 * columns["succeeded_rounded"], "^--", color=VERMILION, label="rounded to 8 bits"
     )
     success.set(ylabel=f"wrong at ≥ 99 % (% of {rows[0]['images']})")
-    iterations.plot(columns["epsilon"], columns["iterations_mean"], "o-", color="#0072B2", label="mean")
-    iterations.plot(columns["epsilon"], columns["iterations_max"], "^--", color="#D55E00", label="maximum")
+    iterations.plot(columns["epsilon"], columns["iterations_mean"], "o-", color=BLUE, label="mean")
+    iterations.plot(columns["epsilon"], columns["iterations_max"], "^--", color=VERMILION, label="maximum")
     iterations.set(yscale="log", ylabel="iterations")
     iterations.set_yticks(ticks := [2, 5, 10, 20, 50], ticks)
     iterations.minorticks_off()
-    distance.plot(columns["epsilon"], columns["linf_median"], "o-", color="#0072B2", label=r"$L_\infty$")
-    distance.plot(columns["epsilon"], columns["l2_median"], "^--", color="#D55E00", label=r"$L_2$")
+    distance.plot(columns["epsilon"], columns["linf_median"], "o-", color=BLUE, label=r"$L_\infty$")
+    distance.plot(columns["epsilon"], columns["l2_median"], "^--", color=VERMILION, label=r"$L_2$")
     distance.set(yscale="log", ylabel="median distance (levels)")
     for axes in (success, iterations, distance):
         axes.set_xscale("log", base=2)
@@ -152,16 +152,16 @@ def step_sizes(out: Path, table: Path) -> None:
     save(figure, out, "3.1_epsilon")
 
 
-def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
+def transfer_accuracies(out: Path, table: Path, epsilon_table: Path) -> None:
     """Accuracy of the second network on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(WIDE, 2.6), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.6), sharey=True, width_ratios=(2, 3))
     styles = {
-        "original": {"color": "#000000", "marker": "s", "linestyle": ":"},
-        "random signs": {"color": "#009E73", "marker": "^", "linestyle": "--"},
-        "another's change": {"color": "#0072B2", "marker": "v", "linestyle": "-."},
-        "adversarial": {"color": "#D55E00", "marker": "o", "linestyle": "-"},
+        "original": {"color": BLACK, "marker": "s", "linestyle": ":"},
+        "random signs": {"color": GREEN, "marker": "^", "linestyle": "--"},
+        "another's change": {"color": BLUE, "marker": "v", "linestyle": "-."},
+        "adversarial": {"color": VERMILION, "marker": "o", "linestyle": "-"},
     }
-    rows = read_csv(table)
+    rows = read_rows(table)
     numbers = list(dict.fromkeys(row["number"] for row in rows))
     for row in rows:
         accuracy, low, high = (100 * float(row[name]) for name in ("accuracy", "low", "high"))
@@ -174,7 +174,7 @@ def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
         xticks=range(len(numbers)), xticklabels=[f"{number} images" for number in numbers],
         xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 104), ylabel="accuracy (%), with 95 % interval",
     )  # fmt: skip
-    rows = read_csv(epsilon_table)
+    rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
         points = [(float(row["epsilon"]), 100 * float(row["accuracy"])) for row in rows if row["inputs"] == inputs]
         steps.plot(*zip(*points), **style, label=inputs)
@@ -188,7 +188,7 @@ def transfer(out: Path, table: Path, epsilon_table: Path) -> None:
 
 def source_and_victim(out: Path, table: Path) -> None:
     """Accuracy of each network on the images that were made to fool each; a panel an attack."""
-    rows = read_csv(table)
+    rows = read_rows(table)
     attacks, sources, victims = (
         list(dict.fromkeys(row[name] for row in rows)) for name in ("attack", "source", "victim")
     )

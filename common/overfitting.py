@@ -1,0 +1,51 @@
+"""Overfitting: how much better networks classify the training images, as they are, than images they have not seen."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from common.data import Cifar
+from common.networks import evaluate
+from common.results import Accuracy, log_path, mean_of, read_rows, runs
+
+
+class Overfitting(NamedTuple):
+    """Accuracy on training images without augmentation, and how far it lies above test accuracy, over seeds."""
+
+    training: float
+    gap: Accuracy
+
+    def __str__(self) -> str:
+        spread = "" if self.gap.deviation is None else f" ± {100 * self.gap.deviation:.1f}"
+        gap = f"{100 * self.gap.mean:.1f}{spread} points above test accuracy (n = {self.gap.seeds})"
+        return f"{100 * self.training:.1f} % of the training images as they are, {gap}"
+
+
+def table_of(out: Path, question: str) -> Path:
+    return log_path(out, question, "overfitting")
+
+
+def measure(
+    network: nn.Module, cifar: Cifar, prepare: Callable[..., torch.Tensor], images: int | None = None
+) -> list[dict]:
+    """A row: the network's accuracy on the first `images` training images (None: all), prepared as test images are."""
+    shown, labels = cifar.train_images[:images], cifar.train_labels[:images]
+    accuracy, _ = evaluate(network, prepare, shown, labels, cifar.statistics)
+    return [{"images": len(shown), "train_accuracy": accuracy}]
+
+
+def accuracies(out: Path, question: str, name: str) -> dict[int, float]:
+    """By seed, what `measure` found for the experiment of this name in the table of `question`."""
+    rows = read_rows(table_of(out, question))
+    return {int(row["seed"]): float(row["train_accuracy"]) for row in rows if row["name"] == name}
+
+
+def of(out: Path, question: str, log: Path) -> Overfitting | None:
+    """The overfitting of the experiment with this log by the table of `question`; None where it is not measured."""
+    training, test = accuracies(out, question, log.stem.partition("_")[2]), runs(log)
+    gaps = [accuracy - float(test[seed]["test_accuracy"]) for seed, accuracy in training.items() if seed in test]
+    return Overfitting(statistics.mean(training.values()), mean_of(gaps)) if gaps else None

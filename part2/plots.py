@@ -1,0 +1,123 @@
+"""The figures of Part 2: gradients over training, signals through new networks, accuracy against depth."""
+
+import itertools
+from pathlib import Path
+
+import matplotlib.colors
+import matplotlib.pyplot as plt
+import matplotlib.ticker
+import numpy as np
+
+from common.plots import BLACK, BLUE, FULL_WIDTH, HALF_WIDTH, Curve, save
+from common.results import final_accuracies, geometric_mean, log_path, magnitudes_of
+from part2.signals import DEFAULT_FACTOR, column
+
+FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": "--"}  # convolutions
+
+
+def medians(magnitudes: np.ndarray, bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Median of G over seeds and over each 1/`bins` of the iterations: the bins' edges, and `(convolutions, bins)`."""
+    edges = np.linspace(0, magnitudes.shape[-1], min(bins, magnitudes.shape[-1]) + 1).round().astype(int)
+    cells = [np.median(magnitudes[..., first:last], axis=(0, 2)) for first, last in itertools.pairwise(edges)]
+    return edges, above_zero(np.stack(cells, axis=1))
+
+
+def above_zero(values: np.ndarray) -> np.ndarray:
+    """NaN, which matplotlib leaves out, for what has no place on a logarithmic axis."""
+    return np.where(values > 0, values, np.nan)
+
+
+def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
+    """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask for it; a panel for each of `logs`.
+
+    The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, there is no line.
+    """
+    size = (HALF_WIDTH, 2.0) if len(logs) == 1 else (FULL_WIDTH, 2.3)
+    figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, log) in zip(panels.flat, logs.items()):
+        magnitudes = magnitudes_of(log)
+        edges, values = medians(magnitudes)
+        iterations = np.arange(1, magnitudes.shape[-1] + 1)
+        for layer, label, style in [(0, "first convolution", FIRST), (-1, "last convolution", LAST)]:
+            for seed in magnitudes[:, layer]:
+                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.3, linewidth=0.4)
+            axes.plot((edges[:-1] + edges[1:] + 1) / 2, values[layer], **style, label=label)
+        axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(magnitudes)})")
+        axes.margins(x=0.01)
+    panels[0, 0].set(ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    save(figure, out, f"{question}_gradients")
+
+
+def heat_map(out: Path, question: str, log: Path, title: str) -> None:
+    """G of every convolution at every iteration (`medians`)."""
+    edges, values = medians(magnitudes_of(log))
+    figure, axes = plt.subplots()
+    layers = np.arange(len(values) + 1) + 0.5
+    mesh = axes.pcolormesh(edges, layers, values, norm=matplotlib.colors.LogNorm(), cmap="viridis", rasterized=True)
+    axes.set_facecolor("#BBBBBB")
+    axes.grid(False)
+    axes.set(xlabel="iteration", ylabel="convolution, first to last", title=title)
+    axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.invert_yaxis()  # the image enters at the top
+    figure.colorbar(mesh, label=r"$G$ (grey: exactly 0)" if np.isnan(values).any() else r"$G$")
+    save(figure, out, f"{question}_heatmap")
+
+
+def signal_curves(out: Path, question: str, curves: dict[str, Curve], theory: tuple[str, int] | None = None) -> None:
+    """What is left of a gradient, and of the difference between images, after each convolution of new networks.
+
+    `curves` are by the network's name in the table. Lines are geometric means over the initializations, bands
+    reach from the lowest to the highest. `theory` is a network and its number of added layers, for which to draw
+    what theory says of these.
+    """
+    table = log_path(out, question, "signals")
+    figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.7))
+    figure.get_layout_engine().set(wspace=0.06)
+    for network, curve in curves.items():
+        depth = column(table, network, "convolution")[0]
+        for axes, name in (backward, "gradient"), (forward, "image_variance"):
+            values = column(table, network, name)
+            axes.plot(depth, geometric_mean(values, axis=0), **curve.style, marker=".", markersize=4, label=curve.label)
+            axes.fill_between(depth, values.min(0), values.max(0), color=curve.color, alpha=0.2, linewidth=0)
+    if theory:
+        network, added = theory
+        depth = np.arange(added + 1)  # from the first convolution on
+        gradient, variance, square = (
+            geometric_mean(column(table, network, name), axis=0)
+            for name in ("gradient", "image_variance", "mean_square")
+        )
+        expected = {"color": "black", "linestyle": ":", "label": r"theory: $\sqrt{1/6}$ (right: 1/6) a layer"}
+        backward.plot(depth + 1, gradient[added] * DEFAULT_FACTOR ** ((added - depth) / 2), **expected)
+        forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
+        forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square, all in all")
+    for axes in (backward, forward):
+        axes.set(yscale="log", xlabel="convolution, first to last")
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    backward.set(title="backward: gradient of the output", ylabel=r"root mean square of $\partial L/\partial z$")
+    forward.set(title="forward: output after ReLU", ylabel="variance between images")
+    save(figure, out, f"{question}_signals")
+
+
+def depth_points(out: Path, name: str, kinds: list[tuple[str, str, str, dict[int, Path]]]) -> None:
+    """Test accuracy, and G of the first convolution at the first step, against the number of added layers.
+
+    `kinds` of networks are (label, color, marker, logs by the number of added layers); a point for each seed.
+    """
+    figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2))
+    accuracy.axhline(10, color="black", linestyle=":", label="chance")
+    for label, color, marker, logs in kinds:
+        style = {"color": color, "marker": marker, "linestyle": "none", "alpha": 0.6}
+        accuracy.plot([], [], **style, label=label)
+        for added, log in logs.items():
+            values, starts = 100 * np.array(final_accuracies(log)), magnitudes_of(log)[:, 0, 0]
+            accuracy.plot([added] * len(values), values, **style)
+            gradient.plot([added] * len(starts), starts, **style)
+    accuracy.set(ylim=(0, 100), ylabel="test accuracy (%)", title="accuracy")
+    gradient.set(yscale="log", ylabel=r"$G$", title="first convolution, first step")
+    ticks = sorted({added for _, _, _, logs in kinds for added in logs})
+    for axes in (accuracy, gradient):
+        axes.set(xlabel="added convolutions", xticks=ticks)
+    figure.legend(loc="outside lower center", ncols=3)
+    save(figure, out, name)

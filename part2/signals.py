@@ -1,0 +1,112 @@
+"""What is left of a signal after each convolution, forward and backward, and which channels are alive (2.3, 2.4)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from common.gradients import convolutions
+from common.results import geometric_mean, read_rows
+
+INITIALIZATIONS, IMAGES = 5, 32  # of `of_new_networks`
+# What PyTorch's default initialization leaves of a mean square in a layer of convolution and ReLU (question 2.3):
+# a sum of n terms with weights of variance 1/(3n) has a third of it, and ReLU passes half of that.
+DEFAULT_FACTOR = 1 / 6
+
+
+def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) -> list[dict[str, float]]:
+    """How much of a signal is left after each convolution, or residual block of such, with the weights as they are.
+
+    Give it a network and inputs in float64 where signals vanish: float32 rounds off what differs from
+    one image to the next once it is below 1e-7 of the whole.
+
+    Returns a row for each part of `network` that holds convolutions, z being the part's output:
+        convolution: how many there are up to here.
+        gradient: root mean square of ∂L/∂z over images, channels and positions, where z > 0 (elsewhere no
+            gradient passes), L the *sum* of the images' cross-entropies (so that their number does not matter).
+        mean_square: of ReLU(z), over images, channels and positions.
+        image_variance: what of that differs from image to image: the variance of ReLU(z) over images,
+            averaged over channels and positions.
+        active: share of z above zero, which is what ReLU lets pass.
+    """
+    parts = [part for part in network if convolutions(part)]
+    outputs = []
+    hooks = [part.register_forward_hook(lambda _part, _inputs, output: outputs.append(output)) for part in parts]
+    loss = F.cross_entropy(network(inputs), labels, reduction="sum")
+    for hook in hooks:
+        hook.remove()
+    gradients = torch.autograd.grad(loss, outputs)
+
+    rows = []
+    for depth, (output, gradient) in enumerate(zip(outputs, gradients), start=1):
+        activations = output.detach().relu()
+        row = {
+            "convolution": sum(len(convolutions(part)) for part in parts[:depth]),
+            "gradient": (gradient * (output > 0)).square().mean().sqrt().item(),
+            "mean_square": activations.square().mean().item(),
+            "image_variance": activations.var(0, correction=0).mean().item(),
+            "active": (output > 0).double().mean().item(),
+        }
+        rows.append(row)
+    return rows
+
+
+def of_new_networks(
+    makers: dict[str, Callable[[], nn.Sequential]], inputs: torch.Tensor, labels: torch.Tensor
+) -> list[dict[str, float]]:
+    """`signals` in `INITIALIZATIONS` new networks of each of `makers`; the columns network and seed in front.
+
+    In float64, and so on the CPU.
+    """
+    rows = []
+    for name, make_network in makers.items():
+        for seed in range(INITIALIZATIONS):
+            torch.manual_seed(seed)
+            for row in signals(make_network().double(), inputs.double(), labels):
+                rows.append({"network": name, "seed": seed, **row})
+    return rows
+
+
+@torch.no_grad()
+def live_channels(network: nn.Module, inputs: torch.Tensor) -> list[dict[str, float]]:
+    """The share of channels that each ReLU of `network` lets pass anything of, at any position of any of `inputs`.
+
+    A channel that is 0 for all images has no gradient, nor has what feeds it alone: it stays as it is.
+    Returns a row for each ReLU, in residual blocks too, in forward order: `convolution`, how many come before it,
+    and `active`, the share.
+    """
+    rows: list[dict[str, float]] = []
+    passed: list[nn.Conv2d] = []
+
+    def note(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+        if isinstance(layer, nn.Conv2d):
+            passed.append(layer)
+        else:
+            share = (output > 0).any(0).flatten(1).any(1).float().mean().item()
+            rows.append({"convolution": len(passed), "active": share})
+
+    watched = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ReLU)]
+    hooks = [layer.register_forward_hook(note) for layer in watched]
+    network(inputs)
+    for hook in hooks:
+        hook.remove()
+    return rows
+
+
+def column(table: Path, network: str, name: str) -> np.ndarray:
+    """A column of the table of signals for one network, `(initializations, depths)`."""
+    seeds: dict[str, list[float]] = {}
+    for row in read_rows(table):
+        if row["network"] == network:
+            seeds.setdefault(row["seed"], []).append(float(row[name]))
+    return np.array(list(seeds.values()))
+
+
+def gradient_factor(table: Path, network: str, added: int) -> float:
+    """The factor by which each of `added` layers after the first convolution scales the gradient in a new network."""
+    convolution = column(table, network, "convolution")[0]
+    gradient = geometric_mean(column(table, network, "gradient"), axis=0)
+    return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
