@@ -22,7 +22,7 @@ from common.records import (
     read_rows,
     save_checkpoint,
 )
-from common.results import finished, log_path, runs, test_accuracy
+from common.results import final_accuracy, finished, log_path, runs
 from common.settings import Settings
 
 
@@ -90,7 +90,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             checkpoint.unlink()  # before the last write: a finished run never leaves one behind
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    print(f"{question} {experiment.name}: test accuracy {test_accuracy(log)}")
+    print(f"{question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log
 
 

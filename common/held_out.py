@@ -41,9 +41,7 @@ def compare(question: str, table_name: str, candidates: list[Experiment], argume
             if not arguments.retrain and is_measured(table, key):
                 continue  # by another process, meanwhile
             network, columns, _ = train_seed(candidate, seed, cifar, arguments, checkpoint)
-            accuracy, _ = evaluate(
-                network, candidate.prepare, cifar.test_images, cifar.test_labels, cifar.statistics
-            )
+            accuracy, _ = evaluate(network, candidate.prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
             training_accuracy = mean(columns["train_accuracy"][-epoch_of(arguments.out) :])
             row = key | {"held_out_accuracy": accuracy, "train_accuracy": training_accuracy}
             row |= asdict(candidate.settings)

@@ -68,7 +68,9 @@ def evaluate(
     `common.preprocess`, without a generator, so that nothing is augmented.
     """
     with evaluation_mode(network):
-        inputs = (prepare(batch, statistics).contiguous(memory_format=torch.channels_last) for batch in images.split(500))
+        inputs = (
+            prepare(batch, statistics).contiguous(memory_format=torch.channels_last) for batch in images.split(500)
+        )
         logits = torch.cat([network(batch) for batch in inputs])
     return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()
 

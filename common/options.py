@@ -81,14 +81,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     if seeds:
-        add(
-            "--seeds",
-            type=whole_number(0, 2**32 - 1),
-            nargs="+",
-            default=[0],
-            metavar="SEED",
-            help="train these where the log lacks them; the answer takes all seeds of the log (default: 0)",
-        )
+        add_seeds(parser, [0], "train these where the log lacks them; the answer takes all of the log (default: 0)")
     add(
         "--iterations",
         type=whole_number(1, 10**6),
@@ -117,6 +110,11 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add_out(parser, "folder for logs/, figures/, weights/ and checkpoints/ (default: report)")
     add("--retrain", action="store_true", help="do again what the log has already")
     return parser
+
+
+def add_seeds(parser: argparse.ArgumentParser, default: list[int] | None, text: str) -> None:
+    kind = whole_number(0, 2**32 - 1)
+    parser.add_argument("--seeds", type=kind, nargs="+", default=default, metavar="SEED", help=text)
 
 
 def add_out(parser: argparse.ArgumentParser, text: str) -> None:
@@ -163,7 +161,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
 
 def trial_path(out: Path, departing: dict[str, int | float | str]) -> Path:
     """The folder, under `out`, of runs that depart from the report's in these ways; `out` itself for none."""
-    words = [value if isinstance(value, str) else f"{name}{value}" for name, value in departing.items()]
+    words = [value if isinstance(value, str) else f"{name}{value}" for name, value in sorted(departing.items())]
     return out / "trials" / "-".join(words) if words else out
 
 

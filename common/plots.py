@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from common.records import replacing
-from common.results import departures_in_words, epoch_of, final_accuracies, log_path, read_log, test_accuracy
+from common.results import departures_in_words, epoch_of, final_accuracies, final_accuracy, log_path, read_log
 
 # Okabe and Ito's colors, which the color-blind can tell apart; a line's style tells it apart in grey.
 BLACK, GREY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
@@ -80,7 +80,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 def accuracy_curves(out: Path, curve: Curve, title: str) -> None:
     """Training accuracy over iterations of all seeds of one experiment, and its final test accuracy."""
     log, epoch = curve.log(out), epoch_of(out)
-    test = test_accuracy(log)
+    test = final_accuracy(log)
     figure, axes = plt.subplots()
     for number, columns in enumerate(read_log(log).values()):
         accuracy = 100 * columns["train_accuracy"]

@@ -134,7 +134,7 @@ def final_accuracies(log: Path) -> list[float]:
     return [float(row["test_accuracy"]) for row in runs(log).values()]
 
 
-def test_accuracy(log: Path) -> Accuracy:
+def final_accuracy(log: Path) -> Accuracy:
     return mean_of(final_accuracies(log))
 
 

@@ -79,7 +79,7 @@ def answer(out):
     )
     gradients = results.read_rows(results.log_path(out, "1.2", "gradients"))
     return {
-        "test": results.test_accuracy(normalized),
+        "test": results.final_accuracy(normalized),
         "normalized minus raw": results.paired_difference(normalized, raw),
         "centered minus raw": results.paired_difference(centered, raw),
         "normalized minus centered": results.paired_difference(normalized, centered),

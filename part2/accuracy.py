@@ -41,7 +41,7 @@ def draw(out):
 def answer(out):
     """Test accuracy over the seeds, and how much better training images are classified as they are."""
     log = CURVE.log(out)
-    return {"test": results.test_accuracy(log), "overfitting": overfitting.of(out, "2.1", log)}
+    return {"test": results.final_accuracy(log), "overfitting": overfitting.of(out, "2.1", log)}
 
 
 def main():

@@ -64,7 +64,7 @@ def answer(out):
     """By the number of added layers, test accuracy and G of the first convolution at the first step; then SGD's end."""
     plain, normalized = (
         {
-            str(added): {"test": results.test_accuracy(log), "first_step": results.start_and_end(log)[0][0]}
+            str(added): {"test": results.final_accuracy(log), "first_step": results.start_and_end(log)[0][0]}
             for added, log in logs.items()
         }
         for logs in logs_by_depth(out)

@@ -87,7 +87,7 @@ def answer(out):
     )
     first, last = 0, ADDED  # the first convolution, and the last added one
     return {
-        "test": results.test_accuracy(log),
+        "test": results.final_accuracy(log),
         "train_accuracy": results.last_epoch(log, "train_accuracy"),
         "loss": results.last_epoch(log, "loss"),
         "first_step": {"first": start[0], "last": start[-1]},  # G
@@ -108,9 +108,7 @@ def last_nonzero(log):
 def least_live(out, name):
     """For each trained network of this name, the layer with the smallest share of live channels."""
     rows = results.read_rows(results.log_path(out, "2.3", "active"))
-    shares = [
-        (int(row["seed"]), float(row["active"]), int(row["convolution"])) for row in rows if row["name"] == name
-    ]
+    shares = [(int(row["seed"]), float(row["active"]), int(row["convolution"])) for row in rows if row["name"] == name]
     least = [min(share for share in shares if share[0] == seed) for seed in sorted({seed for seed, _, _ in shares})]
     return [{"seed": seed, "active": active, "convolution": convolution} for seed, active, convolution in least]
 
@@ -127,17 +125,21 @@ def main():
     draw(arguments.out)
     found = answer(arguments.out)
     live = ", ".join(f"{least['active']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
+    print(f"training accuracy {found['train_accuracy']:.1%}, loss {found['loss']:.4f} in the last epoch; chance: ln 10")
     print(
-        f"training: accuracy {found['train_accuracy']:.1%}, loss {found['loss']:.4f} in the last epoch (chance: ln 10);\n"
-        f"  last iteration at which any gradient reaches the first convolution, by seed: {found['last_nonzero']};\n"
-        f"  smallest share of live channels in a layer, by seed: {live}\n"
-        f"gradients: G is {found['first_step']['first']:.1e} in the first convolution at the first step, "
-        f"{found['first_step']['last']:.1e} in the last;\n"
-        f"  an added layer leaves {found['gradient_factor']:.3f} of the scale (theory: {found['theory']:.3f}, "
-        f"with the measured share of active ReLUs {found['theory_with_active']:.3f})\n"
-        f"images: {found['image_share']['first']:.2g} of the outputs' mean square varies from image to image after "
-        f"the first convolution, {found['image_share']['last']:.1e} after the last added one"
+        f"G: {found['first_step']['first']:.1e} in the first convolution at the first step, "
+        f"{found['first_step']['last']:.1e} in the last; last iteration at which the first is not 0, by seed: "
+        f"{found['last_nonzero']}"
     )
+    print(
+        f"an added layer leaves {found['gradient_factor']:.3f} of the gradient's scale; theory: {found['theory']:.3f}, "
+        f"with the measured share of active ReLUs {found['theory_with_active']:.3f}"
+    )
+    print(
+        f"share of the output that varies from image to image: {found['image_share']['first']:.2g} after the first "
+        f"convolution, {found['image_share']['last']:.1e} after the last added one"
+    )
+    print(f"smallest share of live channels in a layer of the trained network, by seed: {live}")
 
 
 if __name__ == "__main__":

@@ -171,10 +171,14 @@ def main():
     draw(arguments.out)
     found = answer(arguments.out)
     print(
-        f"of {found['attacked']} test images classified correctly, wrong now with 99 % confidence: {found['succeeded']}; "
-        f"not within the limit of iterations: {found['failed']} (their rows have succeeded = 0)\n"
-        f"iterations: {found['iterations']:.1f} on average, at most {found['iterations_most']}; medians: largest change "
-        f"{found['linf']:.0f} levels, PSNR {found['psnr']:.1f} dB\n"
+        f"of {found['attacked']} test images classified correctly, wrong now with 99 % confidence: "
+        f"{found['succeeded']}; not within the limit of iterations: {found['failed']} (succeeded = 0 in the table)"
+    )
+    print(
+        f"iterations: {found['iterations']:.1f} on average, at most {found['iterations_most']}; "
+        f"medians: largest change {found['linf']:.0f} levels, PSNR {found['psnr']:.1f} dB"
+    )
+    print(
         f"{found['images_per_second']:.0f} images/s; leaving early saves {found['passes_saved']:.0%} of all passes "
         "through the network"
     )

@@ -49,7 +49,9 @@ def pairs(out: Path, table: Path) -> None:
 def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> plt.Figure:
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is empty: it parts the pairs.
-    figure, grid = plt.subplots(lines, 12, figsize=(FULL_WIDTH, 1.12 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05])
+    figure, grid = plt.subplots(
+        lines, 12, figsize=(FULL_WIDTH, 1.12 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05]
+    )
     figure.get_layout_engine().set(w_pad=0.02)  # inches
     for axes in grid.flat:
         axes.set_axis_off()

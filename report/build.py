@@ -8,8 +8,10 @@ The same logs give the same bytes.
 import argparse
 import hashlib
 import json
+import math
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -17,77 +19,92 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import matplotlib
 import typst
 
-from common import experiment, options
-from common.choice import held_out_means
-from common.experiment import log_path, mean_and_deviation
-from common.records import ROOT, RecordError, read_csv, read_results, replacing
-from common.training import Settings
-from part1 import normalize, overfitting
-from part2 import accuracy, gradients, solution, vanishing
+from common import options, results
+from common.held_out import held_out_means
+from common.records import ROOT, RecordError, replacing
+from common.results import log_path
+from common.settings import Settings
+from part1 import comparison, crop, flip, normalize, raw
+from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, attack, transfer
 from report import figures
+from report.runs import fp32_folder
 
 TEXT = ROOT / "report" / "report.typ"
 MOST_PAGES = 12
 QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
-COMPARED = [  # (question, name) of an experiment, and of the one it is measured against, seed by seed
-    (("1.3", "flip"), ("1.2", "normalize")),
-    (("1.4", "crop"), ("1.3", "flip")),
-]
+
+
+def answers(out):
+    """Every number of the report: what the scripts answer, and what all experiments have in common."""
+    runs, fp32 = experiments(out), experiments(fp32_folder(out))
+    rows = [row for seeds in results.read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
+    return in_json(
+        {
+            "runs": runs,
+            "fp32": {
+                name: {"test": found["test"], "difference": results.paired_difference(runs[name]["log"], found["log"])}
+                for name, found in fp32.items()
+            },
+            "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
+            "procedure": held_out_means(log_path(out, "1.0", "procedure")),
+            "design": held_out_means(log_path(out, "2.0", "design")),
+            "architecture": results.read_rows(log_path(out, "2.1", "architecture")),
+            "1.1": raw.answer(out),
+            "1.2": normalize.answer(out),
+            "1.2 in fp32": normalize.answer(fp32_folder(out)),
+            "1.3": {
+                "test": flip.answer(out),
+                "difference": results.paired_difference(flip.CURVE.log(out), normalize.CURVE.log(out)),
+            },
+            "1.4": {
+                "test": crop.answer(out),
+                "difference": results.paired_difference(crop.CURVE.log(out), flip.CURVE.log(out)),
+            },
+            "overfitting": comparison.answer(out),
+            "2.1": accuracy.answer(out),
+            "2.2": gradients.answer(out),
+            "2.3": vanishing.answer(out),
+            "2.3 controls": controls.answer(out),
+            "2.4": solution.answer(out),
+            "3.1": adversarial.answer(out),
+            "3.2": transfer.answer(out),
+            "overfitting_images": accuracy.OVERFITTING_IMAGES,
+            "asked": accuracy.ASKED,
+            "confidence": attack.CONFIDENCE,
+            "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
+            "number_of_runs": len(rows),
+            "hours": sum(float(row["seconds"]) for row in rows) / 3600,
+            "settings": asdict(Settings()),
+        }
+    )
 
 
 def experiments(out):
-    """What came of each experiment, by the name of its log; numbers as text."""
+    """How each experiment ended, by the name of its log."""
     found = {}
-    for name in sorted({f"{row['question']}_{row['name']}" for row in read_results(out / "logs" / "results.csv")}):
-        log = log_path(out, *name.removesuffix("_synthetic").split("_", 1))
-        accuracies = experiment.final_accuracies(log)
-        found[name.removesuffix("_synthetic")] = {
-            "test": mean_and_deviation(accuracies),
-            "mean": f"{100 * sum(accuracies) / len(accuracies):.1f} %",
-            "training": f"{100 * experiment.last_epoch(log, 'train_accuracy'):.1f} %",
-            "seeds": str(len(accuracies)),
-            "minutes": f"{experiment.median_seconds(log) / 60:.1f}",
-            "parameters": next(iter(experiment.results(log).values()))["parameters"],
+    for name, seeds in results.read_results(out / "logs" / "results.csv").items():
+        log = out / "logs" / f"{name}.csv"
+        found[name] = {
+            "log": log,
+            "test": results.final_accuracy(log),
+            "training": results.last_epoch(log, "train_accuracy"),
+            "parameters": int(next(iter(seeds.values()))["parameters"]),
         }
     return found
 
 
-def answers(out):
-    """Every number of the report, as text: what the scripts print, and what all experiments have in common."""
-    rows = read_results(out / "logs" / "results.csv")
-    return {
-        "runs": experiments(out),
-        "differences": {
-            f"{first[1]} less {second[1]}": experiment.paired_difference(log_path(out, *first), log_path(out, *second))
-            for first, second in COMPARED
-        },
-        "procedure": {
-            name: f"{100 * mean:.2f} %" for name, mean in held_out_means(log_path(out, "1.0", "procedure")).items()
-        },
-        "design": {
-            name: f"{100 * mean:.2f} %" for name, mean in held_out_means(log_path(out, "2.0", "design")).items()
-        },
-        "architecture": read_csv(log_path(out, "2.1", "architecture")),
-        "1.2": normalize.answer(out),
-        "1.2 in fp32": normalize.answer(out / options.TRIALS / "fp32"),
-        "overfitting": overfitting.answer(out),
-        "2.1": accuracy.answer(out),
-        "2.2": gradients.answer(out),
-        "2.3": vanishing.answer(out),
-        "2.4": solution.answer(out),
-        "unaugmented": f"{accuracy.UNAUGMENTED:,}",
-        "batchnorm": vanishing.with_batchnorm(out),
-        "3.1": adversarial.answer(out),
-        "3.2": transfer.answer(out),
-        "asked": f"{100 * accuracy.ASKED:.0f} %",
-        "confidence": f"{100 * attack.CONFIDENCE:.0f} %",
-        "machine": {name: ", ".join(sorted({row[name] for row in rows})) for name in ("device", "precision", "torch")},
-        "number_of_runs": str(len(rows)),
-        "number_in_fp32": str(len(read_results(out / options.TRIALS / "fp32" / "logs" / "results.csv"))),
-        "hours": f"{sum(float(row['seconds']) for row in rows) / 3600:.1f}",
-        "settings": {name: str(value) for name, value in vars(Settings()).items()},
-    }
+def in_json(value):
+    """What JSON can say: None for what is not finite, dicts for named tuples, text for paths."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: in_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [in_json(each) for each in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value.name if isinstance(value, Path) else value
 
 
 def typeset(arguments, target):
@@ -104,7 +121,7 @@ def typeset(arguments, target):
             "author": arguments.author,
             "penn_key": arguments.penn_key,
             "collaborators": ", ".join(arguments.collaborator) or "none",
-            "trial": ", ".join(options.departures(out)),
+            "trial": results.departures_in_words(out),
         },
         font_paths=[Path(matplotlib.get_data_path()) / "fonts" / "ttf"],
         ignore_system_fonts=True,
@@ -147,13 +164,7 @@ def parser(description):
     add("--author", default="Reference solution", help="(default: %(default)s)")
     add("--penn-key", default="reference", type=penn_key, help="(default: %(default)s)")
     add("--collaborator", action="append", default=[], help="at most two; give the flag once for each")
-    add(
-        "--out",
-        type=Path,
-        default=ROOT / "report",
-        metavar="DIR",
-        help="folder of logs/ and figures/ (default: report)",
-    )
+    options.add_out(parser, "folder of logs/ and figures/ (default: report)")
     return parser
 
 

@@ -17,14 +17,16 @@ from tqdm import tqdm
 
 from common import options
 from common.records import ROOT, RecordError
-from report import build, figures
+from report import build
+from report.runs import RUNS
 
-QUICK = ["--iterations", "30", "--batch-size", "20", "--data-dir", "synthetic", "--seeds", "0"]
+QUICK = {"iterations": 30, "batch_size": 20, "images": "synthetic"}
+QUICK_FLAGS = ["--iterations", "30", "--batch-size", "20", "--data-dir", "synthetic"]
 SECONDS = 10  # that a script takes which has nothing, or next to nothing, to train
 
 
 def run(command, flags, advance):
-    """Run one of `figures.RUNS`, calling `advance` every second; raise `RecordError` if it fails."""
+    """Run a command of `RUNS`, calling `advance` every second; raise `RecordError` if it fails."""
     script, *own = command.split()
     process = subprocess.Popen(
         [sys.executable, ROOT / script, *own, *flags],
@@ -47,16 +49,17 @@ def run(command, flags, advance):
 
 def main():
     parser = build.parser(__doc__)
-    parser.add_argument("--seeds", nargs="+", metavar="SEED", help="in place of each experiment's own")
+    options.add_seeds(parser, None, "in place of each experiment's own")
     parser.add_argument("--quick", action="store_true", help="30 iterations of 20 generated images each")
     arguments = parser.parse_args()
-    flags = ["--out", str(arguments.out)] + (["--seeds", *arguments.seeds] if arguments.seeds else [])
+    flags = ["--out", str(arguments.out), *(QUICK_FLAGS if arguments.quick else [])]
+    seeds = arguments.seeds or ([0] if arguments.quick else None)
+    runs = [run._replace(seeds=seeds) if seeds and run.seeds else run for run in RUNS]
     if arguments.quick:
-        flags += QUICK
-        arguments.out = arguments.out / options.TRIALS / "30x20-synthetic"
+        arguments.out = options.trial_path(arguments.out, QUICK)
     seconds = {
-        command: SECONDS + 60 * run.minutes * bool(not arguments.quick and figures.missing_logs(arguments.out, command))
-        for command, run in figures.RUNS.items()
+        run.command: SECONDS + 60 * run.minutes * bool(not arguments.quick and run.missing(arguments.out))
+        for run in runs
     }
     done = 0
     with tqdm(total=sum(seconds.values()), disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:

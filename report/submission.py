@@ -15,9 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import options
 from common.records import ROOT, RecordError, replacing
+from part3.networks import NETWORKS, weights_of
 from report import build
-
-WEIGHTS = ("1.4_crop_seed0.pt", "1.4_crop_seed1.pt", "2.1_accuracy_seed0.pt", "2.4_scaled_seed0.pt")
 
 
 def files():
@@ -27,8 +26,8 @@ def files():
         for folder, name in [(ROOT / part, part), (ROOT / "common", f"{part}/common")]:
             packed |= {f"{name}/{path.name}": path for path in sorted(folder.glob("*.py"))}
         packed[f"{part}/requirements.txt"] = ROOT / "requirements.txt"
-    for name in WEIGHTS:
-        packed[f"part3/report/weights/{name}"] = ROOT / "report" / "weights" / name
+    for path in weights_of(options.REPORT, *NETWORKS):
+        packed[f"part3/{path.relative_to(ROOT).as_posix()}"] = path
     return packed
 
 

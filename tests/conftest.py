@@ -1,5 +1,8 @@
 """What several tests need: the repository's root on the path, the real data or a reason to skip, a script runner."""
 
+import importlib
+import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import data
+from common import data, options
 from common.records import ROOT
+
+options.reuse_freed_memory()  # as in every script
 
 
 class NotFound(Exception):
@@ -56,3 +61,28 @@ def start_script():
     for process in processes:
         process.kill()
         process.communicate()
+
+
+def run_main(module, arguments):
+    sys.argv = [module, *map(str, arguments)]
+    options.run_script(importlib.import_module(module).main)
+
+
+@pytest.fixture
+def start_main():
+    """Start a script's main function in a process that has made its imports, which take most of a short run's time."""
+    os.environ["PYTHONPATH"] = str(ROOT)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["part1.crop"])
+    processes = []
+
+    def start(module, *arguments):
+        process = context.Process(target=run_main, args=(module, arguments))
+        process.start()
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.join()

@@ -93,7 +93,7 @@ def test_the_network_is_left_as_it_was():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     statistics = channel_statistics(images())
     pixels = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
-    attack(OnPixels(network, lambda batch: normalize(batch, statistics)), pixels, LABELS, max_iterations=3)
+    attack(OnPixels(network, normalize, statistics), pixels, LABELS, max_iterations=3)
     assert network.training and network.norm2.training and not network.norm1.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())

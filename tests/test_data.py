@@ -144,8 +144,8 @@ def test_download_cut_in_the_middle_starts_again(published, tmp_path, monkeypatc
 
 def test_synthetic_images_are_the_same_at_every_call(synthetic):
     again = data.synthetic()
-    for first, second in zip(synthetic, again):
-        assert torch.equal(first, second)
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        assert torch.equal(getattr(synthetic, name), getattr(again, name))
     assert synthetic.train_images.shape == (10_000, 3, 32, 32) and synthetic.train_images.dtype == torch.uint8
     assert torch.bincount(synthetic.train_labels).tolist() == [1000] * 10
     assert torch.bincount(synthetic.test_labels).tolist() == [10] * 10

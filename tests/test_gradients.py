@@ -5,11 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common.gradients import DEFAULT_FACTOR, active_channels, convolutions, magnitudes, signals
-from common.preprocess import channel_statistics
-from common.training import Settings, train
+from common.data import Cifar
+from common.gradients import convolutions, magnitudes
+from common.settings import Settings
+from common.training import train
+from part2 import cures, vanishing
 from part2.accuracy import prepare
 from part2.networks import designed_network
+from part2.signals import DEFAULT_FACTOR, live_channels, signals
 
 
 def small_network():
@@ -20,7 +23,7 @@ def small_network():
 def test_the_logged_magnitude_is_that_of_the_definition(precision, synthetic):
     """max |∂L/∂w| of a first step, differentiated by hand: no optimizer, no autograd through the loss."""
 
-    def plain(images, generator=None):
+    def plain(images, statistics=None, generator=None):
         return images.float() / 255
 
     images, labels = synthetic.train_images[:100], synthetic.train_labels[:100]
@@ -30,7 +33,8 @@ def test_the_logged_magnitude_is_that_of_the_definition(precision, synthetic):
 
     # neither weight decay nor clipping has a part in G
     settings = Settings(iterations=1, optimizer="sgd", weight_decay=10.0, clip_norm=1e-6)
-    _, columns, _ = train(make_network, images, labels, plain, settings, 0, precision, log_gradients=True)
+    cifar = Cifar(images, labels, images, labels)
+    _, columns, _ = train(make_network, plain, cifar, settings, 0, precision, log_gradients=True)
 
     torch.manual_seed(0)
     first, _, last, _ = make_network()
@@ -54,9 +58,17 @@ def test_a_channel_is_active_where_it_lets_pass_anything_of_any_image():
     layer.weight.data = torch.tensor([1.0, -1, 0, 0]).view(4, 1, 1, 1)
     layer.bias.data = torch.tensor([0.0, 0, -1, 1])
     inputs = torch.zeros(3, 1, 2, 2)
-    assert active_channels(nn.Sequential(layer, nn.ReLU()), inputs) == [0.25]  # the last one's bias
+    (row,) = live_channels(nn.Sequential(layer, nn.ReLU()), inputs)
+    assert row == {"convolution": 1, "active": 0.25}  # the last one's bias
     inputs[2, 0, 1, 1] = 5
-    assert active_channels(nn.Sequential(layer, nn.ReLU()), inputs) == [0.5]
+    assert live_channels(nn.Sequential(layer, nn.ReLU()), inputs)[0]["active"] == 0.5
+
+
+@pytest.mark.parametrize("make_network", [vanishing.vanishing_network, cures.residual, cures.scaled])
+def test_every_relu_is_looked_at_also_in_residual_blocks(make_network):
+    """One follows each of the 27 convolutions, and is numbered after it."""
+    rows = live_channels(make_network(), torch.randn(2, 3, 32, 32))
+    assert [row["convolution"] for row in rows] == list(range(1, 28))
 
 
 def test_magnitude_is_of_weights_alone_and_shows_what_is_not_a_number():
@@ -71,12 +83,11 @@ def test_magnitude_is_of_weights_alone_and_shows_what_is_not_a_number():
 def test_every_convolution_is_logged_and_logging_changes_nothing(synthetic):
     images, labels = synthetic.train_images[:200], synthetic.train_labels[:200]
 
-    def question_2_1(batch, generator):
-        return prepare(batch, channel_statistics(images), generator)
+    cifar = Cifar(images, labels, images, labels)
 
     def run(log_gradients):
         settings = Settings(iterations=3)
-        return train(designed_network, images, labels, question_2_1, settings, 0, log_gradients=log_gradients)[1]
+        return train(designed_network, prepare, cifar, settings, 0, log_gradients=log_gradients)[1]
 
     plain, logged = run(False), run(True)
     number = len(convolutions(designed_network()))

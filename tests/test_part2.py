@@ -5,8 +5,9 @@ import torch
 
 from common.gradients import convolutions
 from common.networks import describe
-from part2 import cures, networks
+from part2 import controls, cures, networks
 from part2.solution import CURES
+from part2.vanishing import vanishing_network
 
 DEEP = {name: cure.make_network for name, cure in CURES.items()}  # "none" is question 2.3's
 
@@ -20,7 +21,7 @@ def test_the_designed_network_has_only_what_question_2_1_allows():
     assert set(kinds) == {"Conv2d", "GhostBatchNorm2d", "ReLU", "MaxPool2d", "Flatten", "Linear"}
     assert kinds.count("Linear") == 1 and kinds[-1] == "Linear"  # the softmax's
     assert kinds.count("GhostBatchNorm2d") == kinds.count("Conv2d")
-    assert not [module for module in networks.designed_network().modules() if isinstance(module, cures.Residual)]
+    assert not [module for module in networks.designed_network().modules() if isinstance(module, cures.Block)]
 
 
 def test_ghost_batch_norm_is_batch_norm_of_each_part_in_training_and_of_running_statistics_in_evaluation():
@@ -54,18 +55,19 @@ def test_convolutions_are_listed_and_named_in_forward_order():
         network(torch.randn(1, 3, 32, 32))
         assert called == convolutions(network)
         names = [name for name, _ in network.named_children()]
-        assert names[0] == "conv1" and names[-1] == "softmax" and "conv22" in names and "conv27" in names
+        assert names[:2] == ["conv1", "relu1"] and names[-1] == "softmax" and "conv22" in names
+        assert names[-4] == "relu27" and len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("added", [0, 2, 5])
 def test_the_number_of_added_layers_is_free(added):
-    designed, deep = shapes(networks.designed_network()), shapes(networks.vanishing_network(added))
+    designed, deep = shapes(networks.designed_network()), shapes(vanishing_network(added))
     assert len(deep) == len(designed) + added
 
 
 def test_default_initialisation_has_the_variance_that_the_explanation_uses():
     torch.manual_seed(0)
-    for layer in convolutions(networks.vanishing_network())[1:21]:
+    for layer in convolutions(vanishing_network())[1:21]:
         fan_in = layer.weight[0].numel()
         assert layer.weight.abs().max() <= fan_in**-0.5
         assert layer.weight.var().item() == pytest.approx(1 / (3 * fan_in), rel=0.05)
@@ -93,3 +95,24 @@ def test_scaled_weights_keep_the_variance_of_what_relu_leaves():
         outputs = layer(torch.randn(4, 64, 24, 24).relu())[:, :, 4:-4, 4:-4]
     assert outputs.var().item() == pytest.approx(1, rel=0.1)
     assert outputs.mean().item() == pytest.approx(0, abs=0.1)
+
+
+def test_a_block_adds_and_leaves_relu_to_the_network():
+    activations = torch.randn(2, 3, 4, 4)
+    layer = torch.nn.Conv2d(3, 3, 1)
+    assert torch.equal(cures.Block(layer)(activations), activations + layer(activations))
+    for make_network in (cures.residual, cures.scaled):
+        names = [name for name, _ in make_network().named_children()]
+        assert all(names[names.index(name) + 1] == name.replace("block", "relu") for name in names if "block" in name)
+
+
+def test_two_layers_of_one_name_are_refused_rather_than_one_of_them_lost():
+    with pytest.raises(ValueError, match="relu0"):
+        networks.numbered(torch.nn.ReLU(), torch.nn.ReLU())
+
+
+def test_the_control_with_batchnorm_has_the_depth_of_2_3_and_the_layers_of_2_1():
+    network = controls.batchnorm_network()
+    assert shapes(network) == shapes(vanishing_network())
+    norms = [module for module in network.modules() if isinstance(module, networks.GhostBatchNorm2d)]
+    assert len(norms) == len(convolutions(network)) == 27

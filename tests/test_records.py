@@ -9,6 +9,7 @@ import torch
 
 from common import records
 from common.records import ROOT
+from common.results import read_log
 
 
 def test_replacing_keeps_the_good_file_when_writing_fails(tmp_path):
@@ -22,25 +23,25 @@ def test_replacing_keeps_the_good_file_when_writing_fails(tmp_path):
 
 def test_floats_have_six_significant_digits_however_small(tmp_path):
     path = tmp_path / "logs" / "x.csv"
-    records.write_csv(path, ["seed", "G"], [[0, 2.718281828e-13], [1, 0.1]])
+    records.write_rows(path, [{"seed": 0, "G": 2.718281828e-13}, {"seed": 1, "G": 0.1}])
     assert path.read_text() == "seed,G\n0,2.71828e-13\n1,0.1\n"
-    assert records.read_log(path)[0]["G"] == [2.71828e-13]
+    assert read_log(path)[0]["G"] == [2.71828e-13]
 
 
 def test_merged_rows_replace_their_key_and_keep_the_order_of_seeds(tmp_path):
     path = tmp_path / "logs" / "x.csv"
     for seed in (10, 2, 0, 2):
-        records.merge_rows(path, ["seed", "iteration"], [[seed, 1], [seed, 2]], key=1)
-    rows = [tuple(row.values()) for row in records.read_csv(path)]
+        records.merge_rows(path, [{"seed": seed, "iteration": iteration} for iteration in (1, 2)], key=["seed"])
+    rows = [tuple(row.values()) for row in records.read_rows(path)]
     assert rows == [(seed, iteration) for seed in ("0", "2", "10") for iteration in ("1", "2")]
 
 
 def test_other_columns_are_refused(tmp_path):
     path = tmp_path / "logs" / "x.csv"
-    records.merge_rows(path, ["seed", "loss"], [[0, 1]], key=1)
+    records.merge_rows(path, [{"seed": 0, "loss": 1}], key=["seed"])
     before = path.read_bytes()
     with pytest.raises(records.RecordError, match="other columns"):
-        records.merge_rows(path, ["seed", "loss", "G_conv1"], [[1, 1, 1]], key=1)
+        records.merge_rows(path, [{"seed": 1, "loss": 1, "G_conv1": 1}], key=["seed"])
     assert path.read_bytes() == before
 
 
@@ -67,12 +68,12 @@ def go(process):
 
 def test_processes_that_merge_at_once_lose_nothing(tmp_path):
     path = tmp_path / "logs" / "x.csv"
-    code = "for n in range(40): records.merge_rows(path, ['a', 'b'], [[int(sys.argv[2]) + n, 0]], key=1)"
+    code = "for n in range(40): records.merge_rows(path, [{'a': int(sys.argv[2]) + n, 'b': 0}], key=['a'])"
     processes = [run_python(code, path, 100 * n) for n in range(3)]
     for process in processes:
         go(process)
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert len(records.read_csv(path)) == 120
+    assert len(records.read_rows(path)) == 120
 
 
 def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
@@ -125,3 +126,10 @@ def test_checkpoints_run_no_code(tmp_path):
         records.load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
     assert records.load_checkpoint(tmp_path / "none.pt") is None
+
+
+def test_the_hash_of_weights_is_of_values_and_not_of_names():
+    weights = {"a": torch.ones(2, 3), "b": torch.zeros(1)}
+    renamed, changed = dict(zip("cd", weights.values())), weights | {"b": torch.ones(1)}
+    assert records.hash_of_tensors(weights) == records.hash_of_tensors(renamed) != records.hash_of_tensors(changed)
+    assert records.hash_of_tensors({"a": torch.ones(3, 2)}) != records.hash_of_tensors({"a": torch.ones(2, 3)})

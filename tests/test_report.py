@@ -1,62 +1,70 @@
-"""What is committed: the real runs, and a README that says what their logs say."""
+"""What is committed: the real runs, their weights, and a README that says what their logs say."""
 
 import re
-from functools import partial
-from statistics import mean
+from dataclasses import asdict, replace
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from common import data
-from common.choice import held_out_means
+from common import data, experiment, options
 from common.data import CLASSES
-from common.experiment import (
-    final_accuracies,
-    log_path,
-    mean_and_deviation,
-    median_seconds,
-    results,
-)
-from common.networks import table1_network
-from common.options import ITERATIONS
-from common.preprocess import channel_statistics
-from common.records import ROOT, load_checkpoint, read_csv, read_log
-from common.training import PLAIN_SGD, Settings, evaluate
-from part1 import crop, procedure
-from part2 import accuracy, gradients, solution, vanishing
-from part2.cures import scaled
-from part2.networks import designed_network
+from common.held_out import held_out_means
+from common.networks import evaluate, table1_network
+from common.records import ROOT, load_checkpoint
+from common.results import final_accuracy, log_path, median_seconds, read_log, read_results, read_rows, runs
+from common.settings import PLAIN_SGD, Settings
+from common.training import train
+from part1 import crop, flip, normalize, procedure, raw
+from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
+from part3.networks import NETWORKS, weights_of
+from report.runs import RUNS
 
-REPORT = ROOT / "report"
-
-
-SEEDS = {  # of every experiment that is committed
-    **{("1.1", "raw"): 5, ("1.2", "normalize"): 5, ("1.2", "centered"): 5, ("1.3", "flip"): 5, ("1.4", "crop"): 5},
-    **{("2.1", "accuracy"): 3, ("2.3", "vanishing"): 3},
-    **{("2.3", f"depth{added}"): 1 for added in (0, 2, 5, 10)},
-    **{
-        ("2.3", "sgd_vanishing"): 1,
-        ("2.3", "batchnorm"): 1,
-        ("2.4", "scaled"): 3,
-        ("2.4", "residual"): 3,
-        ("2.4", "scaled_unchanged"): 1,
-    },
-    **{("2.4", name): 1 for name in ("none", "he", "dirac")},
-}
+REPORT = options.REPORT
 ANSWERS = {"1.1": "raw", "1.2": "normalize", "1.3": "flip", "1.4": "crop", "2.1": "accuracy", "2.3": "vanishing"}
 ANSWERS |= {"2.4": solution.SOLUTION}
 FIGURES = ANSWERS | {"2.4": "cures"}
+COMMITTED = {(run.folder(REPORT), name): list(run.seeds) for run in RUNS for name in run.experiments}
+EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXPERIMENT, crop.EXPERIMENT]
+EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT, controls.BATCHNORM, controls.SGD]
+EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
+EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
+EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, unchanged=True)]
 
 
-@pytest.mark.parametrize("question, name", SEEDS)
-def test_the_committed_runs_are_real_and_full(question, name):
-    log = log_path(REPORT, question, name)
-    assert sorted(results(log)) == sorted(read_log(log)) == list(range(SEEDS[question, name]))
-    assert all(int(row["iterations"]) == ITERATIONS and "+" not in row["commit"] for row in results(log).values())
+@pytest.mark.parametrize("folder, name", COMMITTED)
+def test_the_committed_runs_are_real_and_full(folder, name):
+    log, budget = folder / "logs" / f"{name}.csv", Settings().iterations
+    assert sorted(runs(log)) == sorted(read_log(log)) == COMMITTED[folder, name]
+    assert all(int(row["iterations"]) == budget and "+" not in row["commit"] for row in runs(log).values())
     for columns in read_log(log).values():
-        assert columns["iteration"].tolist() == list(range(1, ITERATIONS + 1))
+        assert columns["iteration"].tolist() == list(range(1, budget + 1))
+
+
+def test_every_committed_log_is_of_a_listed_command():
+    for folder in {run.folder(REPORT) for run in RUNS}:
+        logs = folder / "logs"
+        listed = {name for run in RUNS if run.folder(REPORT) == folder for name in run.experiments + run.tables}
+        assert {path.stem for path in logs.glob("*.csv")} - {"results", "measured"} == listed
+        assert {(folder, name) for name in read_results(logs / "results.csv")} == {
+            (of, name) for of, name in COMMITTED if of == folder
+        }
+    assert {f"{each.question}_{each.name}" for each in EXPERIMENTS} == {name for _, name in COMMITTED}
+
+
+@pytest.mark.parametrize("each", EXPERIMENTS, ids=lambda each: each.name)
+def test_the_first_step_of_every_committed_run_is_found_again(each, cifar):
+    """The weights that a seed stands for, the order of images, the augmentation, the loss and G are as they were."""
+    precision = options.fastest_precision(torch.device("cpu"))
+    settings = replace(each.settings, iterations=1)
+    make_network, prepare, log_gradients = each.make_network, each.prepare, each.log_gradients
+    _, columns, _ = train(make_network, prepare, cifar, settings, 0, precision, log_gradients=log_gradients)
+    logged = read_log(log_path(REPORT, each.question, each.name))[0]
+    assert logged.keys() - {"seed", "iteration"} == columns.keys()
+    tolerances = {"loss": 0.01, "train_accuracy": 0.1, "learning_rate": 1e-5}
+    for name, (value,) in columns.items():
+        assert value == pytest.approx(logged[name][0], rel=tolerances.get(name, 0.1)), name
 
 
 @pytest.mark.parametrize("question", ANSWERS)
@@ -64,40 +72,41 @@ def test_the_readme_has_the_answer_of_each_question(question):
     name = ANSWERS[question]
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith(f"| {question} ")]
-    assert mean_and_deviation(final_accuracies(log_path(REPORT, question, name))) in line
+    assert str(final_accuracy(log_path(REPORT, question, name))) in line
     figures = re.findall(r"report/figures/\S+?\.png", line)
     assert f"report/figures/{question}_{FIGURES[question]}.png" in figures
     assert all((ROOT / figure).exists() for figure in figures)
 
 
 def test_the_procedures_are_those_that_won_on_held_out_images():
-    log = REPORT / "logs" / "1.0_procedure.csv"
-    means = held_out_means(log)
+    table = REPORT / "logs" / "1.0_procedure.csv"
+    means = held_out_means(table)
     assert set(means) == set(procedure.CANDIDATES)
     assert procedure.CANDIDATES[max(means, key=means.get)] == Settings()
     best_sgd = procedure.CANDIDATES[max((name for name in means if name.startswith("SGD")), key=means.get)]
     for setting in ("optimizer", "learning_rate", "momentum", "weight_decay"):
         assert getattr(PLAIN_SGD, setting) == getattr(best_sgd, setting)
-    for row in read_csv(log):  # a name means what it meant when it was logged
-        for name, value in vars(procedure.CANDIDATES[row["candidate"]]).items():
+    for row in read_rows(table):  # a name means what it meant when it was logged
+        for name, value in asdict(procedure.CANDIDATES[row["candidate"]]).items():
             assert row[name] == str(value) or float(row[name]) == value
 
 
 def test_the_readme_says_what_the_logs_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     one_digit = {
-        name: f"{100 * mean(final_accuracies(log_path(REPORT, *name))):.1f} %"
+        name: f"{100 * final_accuracy(log_path(REPORT, *name)).mean:.1f} %"
         for name in [("2.1", "accuracy"), ("2.3", "vanishing"), ("2.4", "scaled")]
     }
     assert all(claim in readme.partition("## ")[0] for claim in one_digit.values())
     found = vanishing.answer(REPORT)
-    assert f"leaves {found['left']} of the gradient's scale, by theory √(1/6) = {found['theory']}" in readme
-    (_, first), (_, last) = gradients.answer(REPORT).values()
+    factor, theory = f"{found['gradient_factor']:.3f}", f"{found['theory']:.3f}"
+    assert f"leaves {factor} of the gradient's scale, by theory √(1/6) = {theory}" in readme
+    first, last = (f"{g['end']:.2g}" for g in gradients.answer(REPORT).values())
     assert f"G = {first} in the first convolution, {last} in the last" in readme
     attacks = adversarial.answer(REPORT)
     assert f"{attacks['succeeded']} of {attacks['attacked']} test images" in readme
-    shown = {row["inputs"]: row for row in transfer.answer(REPORT)["transfer"] if row["images"] == "shown"}
-    assert f"{shown['adversarial']['accuracy']} % of the 20 (originals: {shown['original']['accuracy']} %)" in readme
+    shown = {row["inputs"]: row["accuracy"] for row in transfer.answer(REPORT)["transfer"] if row["images"] == "shown"}
+    assert f"{100 * shown['adversarial']:.1f} % of the 20 (originals: {100 * shown['original']:.1f} %)" in readme
     trained = re.findall(r"^\| `part\d/(\w+)\.py`, a seed \| (\d+) s \|$", readme, re.MULTILINE)
     logs = {"crop": ("1.4", "crop"), "solution": ("2.4", "scaled")}
     logs |= {name: (question, name) for question, name in [("2.1", "accuracy"), ("2.3", "vanishing")]}
@@ -105,19 +114,27 @@ def test_the_readme_says_what_the_logs_say():
     assert {name: f"{median_seconds(log_path(REPORT, *log)):.0f}" for name, log in logs.items()} == dict(trained)
 
 
-@pytest.mark.parametrize(
-    "question, script, make_network",
-    [("1.4", crop, table1_network), ("2.1", accuracy, designed_network), ("2.4", accuracy, scaled)],
-)
-def test_the_committed_weights_are_those_of_the_log(question, script, make_network, cifar):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_committed_weights_are_those_of_the_log(name, cifar):
     """Part 3 rests on them."""
-    log = log_path(REPORT, question, ANSWERS[question])
-    network = make_network()
-    network.load_state_dict(load_checkpoint(REPORT / "weights" / f"{log.stem}_seed0.pt"))
-    prepare = partial(script.prepare, statistics=channel_statistics(cifar.train_images))
-    test_accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, prepare)
-    assert test_accuracy == pytest.approx(float(results(log)[0]["test_accuracy"]), abs=5e-4)
-    assert loss == pytest.approx(float(results(log)[0]["test_loss"]), rel=1e-3)
+    trained, seed = NETWORKS[name]
+    (weights,) = weights_of(REPORT, name)
+    network = trained.make_network()
+    network.load_state_dict(load_checkpoint(weights))
+    accuracy, loss = evaluate(network, trained.prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
+    row = runs(log_path(REPORT, trained.question, trained.name))[seed]
+    assert accuracy == pytest.approx(float(row["test_accuracy"]), abs=5e-4)
+    assert loss == pytest.approx(float(row["test_loss"]), rel=1e-3)
+
+
+def test_what_was_measured_on_the_committed_weights_need_not_be_measured_again():
+    tables = adversarial.tables_in(REPORT), transfer.tables_in(REPORT)
+    assert experiment.is_measured(tables[0]["adversarial"], {}, weights_of(REPORT, "1.4"))
+    assert experiment.is_measured(tables[1]["transfer"], {}, weights_of(REPORT, *NETWORKS))
+    for table, name in [("1.4", "1.4"), ("2.1", "2.1"), ("2.4", "2.4")]:
+        trained, seed = NETWORKS[name]
+        cells = {"name": trained.name, "seed": seed}
+        assert experiment.is_measured(log_path(REPORT, table, "overfitting"), cells, weights_of(REPORT, name))
 
 
 def test_the_procedure_answers_from_its_log_without_data(monkeypatch, capsys):
@@ -131,8 +148,7 @@ def test_whoever_loads_the_committed_weights_and_images_finds_the_confidences_ag
     """An independent check of question 3.1: files in, wrong category with at least 99 % out."""
     network = table1_network().eval()
     network.load_state_dict(load_checkpoint(REPORT / "weights" / "1.4_crop_seed0.pt"))
-    statistics = channel_statistics(cifar.train_images)
-    rows = read_csv(REPORT / "logs" / "3.1_adversarial.csv")
+    rows = read_rows(REPORT / "logs" / "3.1_adversarial.csv")
     assert [row["category"] for row in rows] == [str(category) for category in range(10) for _ in range(2)]
     for row in rows:
         index, true, wrong = (int(row[name]) for name in ("index", "category", "category_after"))
@@ -143,7 +159,7 @@ def test_whoever_loads_the_committed_weights_and_images_finds_the_confidences_ag
         )
         assert torch.equal(original, cifar.test_images[index].float())
         with torch.no_grad():
-            before, after = network(crop.prepare(torch.stack([original, attacked]), statistics)).softmax(1)
+            before, after = network(crop.prepare(torch.stack([original, attacked]), cifar.statistics)).softmax(1)
         assert before.argmax() == true and after.argmax() == wrong
         assert before[true].item() == pytest.approx(float(row["confidence_before"]), abs=1e-3)
         assert after[wrong].item() == pytest.approx(float(row["confidence_after"]), abs=1e-3) and after[wrong] > 0.9899
@@ -152,7 +168,7 @@ def test_whoever_loads_the_committed_weights_and_images_finds_the_confidences_ag
 
 
 def test_every_attack_is_in_the_table_and_says_whether_it_succeeded():
-    rows = read_csv(REPORT / "logs" / "3.1_attacks.csv")
+    rows = read_rows(REPORT / "logs" / "3.1_attacks.csv")
     assert [int(row["index"]) for row in rows] == list(range(10_000))
     for row in rows:
         wrong_and_sure = row["category_after"] != row["category"] and float(row["confidence_after"]) >= 0.99

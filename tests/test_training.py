@@ -1,25 +1,24 @@
 """The training procedure: its optimizer, its schedule, seeds, stopping and going on, learning."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from common import training
-from common.networks import table1_network
-from common.preprocess import channel_statistics
-from common.training import ConvolutionMuon, Settings, evaluate, make_optimizers, schedule, train
+from common.data import Cifar
+from common.networks import evaluate, table1_network
+from common.preprocess import Statistics
+from common.settings import Settings
+from common.training import ConvolutionMuon, make_optimizers, schedule, train
 from part1.crop import prepare
 
 
 def run(cifar, settings, seed=0, **options):
-    """Train as question 1.4 does; return the network, its log and the pre-processing."""
-    question_1_4 = partial(prepare, statistics=channel_statistics(cifar.train_images))
-    images, labels = cifar.train_images, cifar.train_labels
-    network, log, _ = train(table1_network, images, labels, question_1_4, settings, seed, **options)
-    return network, log, question_1_4
+    """Train as question 1.4 does; return the network and its log."""
+    network, log, _ = train(table1_network, prepare, cifar, settings, seed, **options)
+    return network, log
 
 
 def same(first, second):
@@ -72,9 +71,9 @@ def test_muon_leaves_a_vanished_gradient_small():
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
 def test_same_seed_same_weights_and_log(synthetic, optimizer):
     settings = Settings(iterations=4, optimizer=optimizer, learning_rate=0.01)
-    first, log, _ = run(synthetic, settings)
-    second, same_log, _ = run(synthetic, settings)
-    other, other_log, _ = run(synthetic, settings, seed=1)
+    first, log = run(synthetic, settings)
+    second, same_log = run(synthetic, settings)
+    other, other_log = run(synthetic, settings, seed=1)
     assert same(first, second) and log == same_log
     assert not same(first, other) and log["loss"] != other_log["loss"]
 
@@ -82,9 +81,9 @@ def test_same_seed_same_weights_and_log(synthetic, optimizer):
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
 def test_a_stopped_run_ends_as_if_never_stopped(synthetic, tmp_path, monkeypatch, optimizer):
     """Stopped in the middle of an epoch, and once more right after a checkpoint."""
-    few = synthetic._replace(train_images=synthetic.train_images[:80], train_labels=synthetic.train_labels[:80])
+    few = replace(synthetic, train_images=synthetic.train_images[:80], train_labels=synthetic.train_labels[:80])
     settings = Settings(iterations=10, batch_size=20, optimizer=optimizer, learning_rate=0.01)  # epochs of 4
-    whole, log, _ = run(few, settings)
+    whole, log = run(few, settings)
     checkpoint = tmp_path / "run.pt"
 
     class Stopped(Exception):
@@ -102,14 +101,14 @@ def test_a_stopped_run_ends_as_if_never_stopped(synthetic, tmp_path, monkeypatch
             patch.setattr(training.F, "cross_entropy", stop_or_go_on)
             run(few, settings, checkpoint=checkpoint)
     assert torch.load(checkpoint, weights_only=True)["iteration"] == 8
-    resumed, resumed_log, _ = run(few, settings, checkpoint=checkpoint)
+    resumed, resumed_log = run(few, settings, checkpoint=checkpoint)
     assert same(whole, resumed) and log == resumed_log
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken(synthetic, tmp_path):
     checkpoint = tmp_path / "run.pt"
     run(synthetic, Settings(iterations=2), checkpoint=checkpoint)
-    fresh, _, _ = run(synthetic, Settings(iterations=3))
+    fresh, _ = run(synthetic, Settings(iterations=3))
     assert same(fresh, run(synthetic, Settings(iterations=3), checkpoint=checkpoint)[0])
 
 
@@ -120,7 +119,7 @@ def test_clipping_shortens_what_is_not_muons(optimizer, synthetic):
     settings = replace(settings, learning_rate=0.05, momentum=0.9)
     torch.manual_seed(0)
     before = table1_network()
-    after, _, _ = run(synthetic, settings)
+    after, _ = run(synthetic, settings)
     moved = [
         (a.detach() - b.detach()).flatten()
         for a, b in zip(after.parameters(), before.parameters())
@@ -132,12 +131,14 @@ def test_clipping_shortens_what_is_not_muons(optimizer, synthetic):
 def test_an_epoch_draws_every_image_once(synthetic):
     seen = []
 
-    def remember(images, generator):
+    def remember(images, statistics, generator):
         seen.append(images[:, 0, 0, 0])
         return images.float()
 
     images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 3, 32, 32).contiguous()
-    train(table1_network, images, torch.zeros(40).long(), remember, Settings(iterations=8, batch_size=10), seed=0)
+    labels = torch.zeros(40).long()
+    cifar = Cifar(images, labels, images, labels)
+    train(table1_network, remember, cifar, Settings(iterations=8, batch_size=10), seed=0)
     epochs = torch.cat(seen).view(2, 40)
     assert all(epoch.sort().values.tolist() == list(range(40)) for epoch in epochs)
     assert not torch.equal(*epochs)
@@ -153,19 +154,23 @@ def test_evaluation_counts_right_and_leaves_the_network_alone():
     labels = torch.arange(10).repeat(120)
     labels[:300] = (labels[:300] + 1) % 10
     network = Constant().train()
-    accuracy, loss = evaluate(network, images, labels, torch.Tensor.float)
+
+    def as_float(images, statistics):
+        return images.float()
+
+    accuracy, loss = evaluate(network, as_float, images, labels, Statistics(torch.zeros(3), torch.ones(3)))
     assert accuracy == 0.75 and loss == pytest.approx(25) and network.training
 
 
 def test_synthetic_images_are_learned(synthetic):
-    network, log, question_1_4 = run(synthetic, Settings(iterations=60))
-    accuracy, _ = evaluate(network, synthetic.test_images[:1000], synthetic.test_labels[:1000], question_1_4)
+    network, log = run(synthetic, Settings(iterations=60))
+    accuracy, _ = evaluate(network, prepare, synthetic.test_images, synthetic.test_labels, synthetic.statistics)
     assert accuracy > 0.9 and log["loss"][0] > 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_200_real_iterations_are_well_over_chance(cifar, precision):
-    network, log, question_1_4 = run(cifar, Settings(iterations=200), precision=precision)
-    accuracy, loss = evaluate(network, cifar.test_images, cifar.test_labels, question_1_4)
+    network, log = run(cifar, Settings(iterations=200), precision=precision)
+    accuracy, loss = evaluate(network, prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
     assert accuracy > 0.5 and loss < 1.5
     assert sum(log["train_accuracy"][-50:]) / 50 > 0.4

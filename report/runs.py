@@ -1,0 +1,77 @@
+"""The commands behind the report, in the order in which they can run, and what each writes; the only list of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from common.options import trial_path
+from common.results import departures, read_results
+
+
+class Run(NamedTuple):
+    """A command, and what it writes under logs/.
+
+    Attributes:
+        script: with its flags, except for seeds.
+        minutes: about, on two CPU cores.
+        experiments: whose training logs it writes, and rows of results.csv for each seed.
+        tables: that it writes beside these.
+        seeds: that it trains; none for a script that takes no seeds.
+    """
+
+    script: str
+    minutes: int
+    experiments: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    seeds: Sequence[int] = (0,)
+
+    @property
+    def command(self) -> str:
+        return " ".join([self.script, *(["--seeds", *map(str, self.seeds)] if self.seeds else [])])
+
+    def folder(self, out: Path) -> Path:
+        return fp32_folder(out) if "--precision fp32" in self.script else out
+
+    def missing(self, out: Path) -> list[Path]:
+        """What it writes and what is not there."""
+        paths = [self.folder(out) / "logs" / f"{name}.csv" for name in self.experiments + self.tables]
+        return [path for path in paths if not path.exists()]
+
+
+RUNS = (
+    Run("part1/procedure.py", 25, (), ("1.0_procedure",), seeds=range(2)),
+    Run("part1/raw.py", 4, ("1.1_raw",), seeds=range(5)),
+    Run("part1/normalize.py", 8, ("1.2_normalize", "1.2_centered"), ("1.2_gradients",), seeds=range(5)),
+    Run("part1/flip.py", 4, ("1.3_flip",), seeds=range(5)),
+    Run("part1/crop.py", 4, ("1.4_crop",), seeds=range(5)),
+    Run("part1/comparison.py", 2, (), ("1.4_overfitting",), seeds=range(5)),
+    Run("part1/raw.py --precision fp32", 5, ("1.1_raw",), seeds=range(5)),
+    Run(
+        "part1/normalize.py --precision fp32", 10, ("1.2_normalize", "1.2_centered"), ("1.2_gradients",), seeds=range(5)
+    ),
+    Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
+    Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
+    Run("part2/design.py", 50, (), ("2.0_design",)),
+    Run("part2/accuracy.py", 16, ("2.1_accuracy",), ("2.1_architecture", "2.1_overfitting"), seeds=range(3)),
+    Run("part2/vanishing.py", 30, ("2.3_vanishing",), ("2.3_signals", "2.3_active"), seeds=range(3)),
+    Run("part2/controls.py --sgd", 9, ("2.3_sgd_vanishing",)),
+    Run("part2/controls.py --batchnorm", 10, ("2.3_batchnorm",)),
+    Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
+    Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
+    Run("part2/solution.py", 33, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting"), seeds=range(3)),
+    Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
+    Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
+    Run("part2/solution.py --unchanged", 11, ("2.4_scaled_unchanged",)),
+    Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_speed"), seeds=()),
+    Run("part3/transfer.py", 2, (), ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment"), seeds=()),
+)
+
+
+def fp32_folder(out: Path) -> Path:
+    """Where the runs in fp32 lie: beside those under `out`, or among them where fp32 is a machine's fastest."""
+    rows = [row for seeds in read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
+    if rows and all(row["precision"] == "fp32" for row in rows):
+        return out
+    departing = departures(out)
+    base = out.parent.parent if departing else out
+    return trial_path(base, departing | {"precision": "fp32"})
