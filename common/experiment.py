@@ -9,19 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from common import data
+from common import data, records
 from common.data import Cifar
 from common.networks import evaluate
-from common.records import (
-    RecordError,
-    commit,
-    hash_of_tensors,
-    load_checkpoint,
-    lock,
-    merge_rows,
-    read_rows,
-    save_checkpoint,
-)
+from common.records import RecordError, load_checkpoint, lock, merge_rows, read_rows, save_checkpoint
 from common.results import final_accuracy, finished, log_path, runs
 from common.settings import Settings
 
@@ -49,32 +40,29 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     Other processes may run the same experiment meanwhile. Raises `RecordError` if finished seeds were computed on
     another kind of device or in another precision.
     """
-    question = experiment.question
-    log = log_path(arguments.out, question, experiment.name)
+    log = log_path(arguments.out, experiment.question, experiment.name)
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
     if wanted:
-        kept = [row for seed, row in runs(log).items() if seed not in wanted]
-        refuse_mixture(log, kept, arguments)
+        refuse_mixture(log, [row for seed, row in runs(log).items() if seed not in wanted], arguments)
         cifar = data.load(arguments.data_dir, arguments.device)
-        code = commit()
+        code = records.commit()
     else:
         print(f"{log} has these seeds already: --retrain or another --out trains them")
     for seed in wanted:
-        checkpoint = checkpoint_path(arguments.out, f"{log.stem}_seed{seed}")
+        checkpoint = arguments.out / "checkpoints" / f"{log.stem}_seed{seed}.pt"
         with alone(checkpoint):
             if not arguments.retrain and seed in finished(log):
                 continue  # by another process, meanwhile
             network, columns, seconds = train_seed(experiment, seed, cifar, arguments, checkpoint)
-            accuracy, loss = evaluate(
-                network, experiment.prepare, cifar.test_images, cifar.test_labels, cifar.statistics
-            )
+            test = cifar.test_images, cifar.test_labels, cifar.statistics
+            accuracy, loss = evaluate(network, experiment.prepare, *test)
             save_checkpoint(weights_path(arguments.out, experiment, seed), network.state_dict())
             rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
             rows = [{"seed": seed, "iteration": iteration, **row} for iteration, row in enumerate(rows, start=1)]
             merge_rows(log, rows, key=["seed"])
             result = {
-                "question": question,
+                "question": experiment.question,
                 "name": experiment.name,
                 "seed": seed,
                 "test_accuracy": accuracy,
@@ -90,7 +78,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             checkpoint.unlink()  # before the last write: a finished run never leaves one behind
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    print(f"{question} {experiment.name}: test accuracy {final_accuracy(log)}")
+    print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log
 
 
@@ -111,10 +99,6 @@ def train_seed(
         description=checkpoint.stem,
         log_gradients=experiment.log_gradients,
     )
-
-
-def checkpoint_path(out: Path, name: str) -> Path:
-    return out / "checkpoints" / f"{name}.pt"
 
 
 def weights_path(out: Path, experiment: Experiment, seed: int) -> Path:
@@ -144,7 +128,7 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
     weights = weights_path(arguments.trained, experiment, seed)
     if not weights.exists():
         print(f"{weights} is missing: training question {experiment.question}'s network first", flush=True)
-        checkpoint = checkpoint_path(arguments.trained, f"{weights.stem}_weights")
+        checkpoint = arguments.trained / "checkpoints" / f"{weights.stem}_weights.pt"
         with alone(checkpoint):
             if not weights.exists():
                 network, _, _ = train_seed(experiment, seed, cifar, arguments, checkpoint)
@@ -160,15 +144,10 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
     return network.eval()
 
 
-def measure_trained(
-    experiment: Experiment,
-    table: Path,
-    measure: Callable[[nn.Module, Cifar], list[dict]],
-    arguments: argparse.Namespace,
-) -> None:
+def measure_trained(experiment: Experiment, table: Path, measure: Callable, arguments: argparse.Namespace) -> None:
     """Write into `table` what `measure` returns for the network of each finished seed, where that is not written.
 
-    Rows get the columns name and seed in front.
+    `measure(network, cifar)` returns rows, which get the columns name and seed in front.
     """
     cifar = None
     for seed in sorted(finished(log_path(arguments.out, experiment.question, experiment.name))):
@@ -187,22 +166,20 @@ def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path
     Weights that are not there have not changed. The one place that decides what need not be measured again.
     """
     texts = {name: str(value) for name, value in cells.items()}
+    remembered = read_rows(table.with_name("measured.csv"))
     return any(texts.items() <= row.items() for row in read_rows(table)) and all(
-        {"table": table.name, "weights": path.name, "sha256": hash_of_weights(path)} in read_rows(memory_of(table))
-        for path in weights
-        if path.exists()
+        row in remembered for row in hashes(table, weights)
     )
 
 
 def remember_weights(table: Path, weights: Sequence[Path]) -> None:
     """Note on which weights `table` was just measured, for `is_measured`."""
-    rows = [{"table": table.name, "weights": path.name, "sha256": hash_of_weights(path)} for path in weights]
-    merge_rows(memory_of(table), rows, key=["table", "weights"])
+    merge_rows(table.with_name("measured.csv"), hashes(table, weights), key=["table", "weights"])
 
 
-def memory_of(table: Path) -> Path:
-    return table.with_name("measured.csv")
-
-
-def hash_of_weights(path: Path) -> str:
-    return hash_of_tensors(load_checkpoint(path))
+def hashes(table: Path, weights: Sequence[Path]) -> list[dict[str, str]]:
+    return [
+        {"table": table.name, "weights": path.name, "sha256": records.hash_of_tensors(load_checkpoint(path))}
+        for path in weights
+        if path.exists()
+    ]

@@ -8,7 +8,7 @@ from statistics import mean
 
 from common import data
 from common.data import Cifar
-from common.experiment import Experiment, alone, checkpoint_path, is_measured, refuse_mixture, train_seed
+from common.experiment import Experiment, alone, is_measured, refuse_mixture, train_seed
 from common.networks import evaluate
 from common.records import merge_rows
 from common.results import epoch_of, log_path, read_rows
@@ -36,7 +36,8 @@ def compare(question: str, table_name: str, candidates: list[Experiment], argume
             raise data.DataError(f"only {len(cifar.train_images)} images are not held out: too few for --batch-size")
     for candidate, seed in wanted:
         key = {"candidate": candidate.name, "seed": seed}
-        checkpoint = checkpoint_path(arguments.out, f"{table.stem}_{in_file_name(candidate.name)}_seed{seed}")
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # fit for a file's
+        checkpoint = arguments.out / "checkpoints" / f"{table.stem}_{name}_seed{seed}.pt"
         with alone(checkpoint):
             if not arguments.retrain and is_measured(table, key):
                 continue  # by another process, meanwhile
@@ -61,10 +62,6 @@ def split(cifar: Cifar) -> Cifar:
     images, held_out_images = cifar.train_images.tensor_split([-HELD_OUT])
     labels, held_out_labels = cifar.train_labels.tensor_split([-HELD_OUT])
     return Cifar(images, labels, held_out_images, held_out_labels)
-
-
-def in_file_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name)
 
 
 def held_out_means(table: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Table 1's network; evaluating any network, and listing its layers in a table."""
+"""Table 1's network, and how accurate any network is."""
 
 import contextlib
 from collections import OrderedDict
@@ -56,11 +56,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module,
-    prepare: Callable[..., torch.Tensor],
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    statistics: Statistics,
+    network: nn.Module, prepare: Callable, images: torch.Tensor, labels: torch.Tensor, statistics: Statistics
 ) -> tuple[float, float]:
     """Accuracy (a fraction) and mean cross-entropy of `network` in evaluation mode, in fp32, one view per image.
 
@@ -68,44 +64,6 @@ def evaluate(
     `common.preprocess`, without a generator, so that nothing is augmented.
     """
     with evaluation_mode(network):
-        inputs = (
-            prepare(batch, statistics).contiguous(memory_format=torch.channels_last) for batch in images.split(500)
-        )
-        logits = torch.cat([network(batch) for batch in inputs])
+        inputs = (prepare(batch, statistics) for batch in images.split(500))
+        logits = torch.cat([network(batch.contiguous(memory_format=torch.channels_last)) for batch in inputs])
     return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()
-
-
-def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> list[dict[str, str | int]]:
-    """What the built network is: a row for each layer in forward order, for a report's table.
-
-    Columns: layer (name), kind, kernel, channels (of the output), stride, padding, output (size of
-    one image's output), parameters. A column that does not apply to a layer is "".
-    """
-    names = {layer: name for name, layer in network.named_modules() if not list(layer.children())}
-    rows = []
-
-    def setting(layer: nn.Module, attribute: str) -> str:
-        value = getattr(layer, attribute, "")
-        return "×".join(map(str, value if isinstance(value, tuple) else (value,) * 2)) if value != "" else ""
-
-    def note(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
-        rows.append(
-            {
-                "layer": names[layer],
-                "kind": type(layer).__name__,
-                "kernel": setting(layer, "kernel_size"),
-                "channels": output.shape[1],
-                "stride": setting(layer, "stride"),
-                "padding": setting(layer, "padding"),
-                "output": "×".join(map(str, output.shape[1:])),
-                "parameters": sum(parameter.numel() for parameter in layer.parameters()),
-            }
-        )
-
-    hooks = [layer.register_forward_hook(note) for layer in names]
-    parameter = next(network.parameters())
-    with torch.no_grad(), evaluation_mode(network):
-        network(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
-    for hook in hooks:
-        hook.remove()
-    return rows

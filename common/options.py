@@ -7,6 +7,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,7 +17,6 @@ from common.records import ROOT, RecordError, replacing
 from common.results import DEPARTURES, departures
 from common.settings import Settings
 
-BUDGET = Settings()  # of which iterations and batch_size are the assignment's
 REPORT = ROOT / "report"
 
 
@@ -27,25 +27,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def whole_number(smallest: int, largest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
+def within(kind: type, smallest: float, largest: float) -> Callable[[str], int | float]:
+    """A flag's type: an int or a float in this range."""
+
+    def parse(text: str) -> int | float:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if not smallest <= value <= largest:
-            raise argparse.ArgumentTypeError(f"{value} is not in {smallest} … {largest}")
-        return value
-
-    return parse
-
-
-def number(smallest: float, largest: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
         if not smallest <= value <= largest:  # NaN neither
             raise argparse.ArgumentTypeError(f"{text} is not in {smallest:g} … {largest:g}")
         return value
@@ -82,25 +71,12 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add = parser.add_argument
     if seeds:
         add_seeds(parser, [0], "train these where the log lacks them; the answer takes all of the log (default: 0)")
-    add(
-        "--iterations",
-        type=whole_number(1, 10**6),
-        default=BUDGET.iterations,
-        help="training steps (default: %(default)s)",
-    )
-    add(
-        "--batch-size",
-        type=whole_number(2, 10_000),  # BatchNorm takes its statistics over more than one image
-        default=BUDGET.batch_size,
-        help="images per step (default: %(default)s)",
-    )
+    many, images = within(int, 1, 10**6), within(int, 2, 10_000)  # BatchNorm takes its statistics over two at least
+    add("--iterations", type=many, default=Settings().iterations, help="training steps (default: %(default)s)")
+    add("--batch-size", type=images, default=Settings().batch_size, help="images per step (default: %(default)s)")
     add("--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
-    add(
-        "--precision",
-        choices=["auto", "fp32", "bf16"],
-        default="auto",
-        help="of convolutions and matrix products; auto takes bf16 where it is native (default: auto)",
-    )
+    precisions = ["auto", "fp32", "bf16"]
+    add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
     add(
         "--data-dir",
         metavar="DIR",
@@ -113,7 +89,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
 
 
 def add_seeds(parser: argparse.ArgumentParser, default: list[int] | None, text: str) -> None:
-    kind = whole_number(0, 2**32 - 1)
+    kind = within(int, 0, 2**32 - 1)
     parser.add_argument("--seeds", type=kind, nargs="+", default=default, metavar="SEED", help=text)
 
 
@@ -135,11 +111,8 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
         arguments.precision = fastest
     if arguments.data_dir not in (None, "synthetic"):
         find(arguments.data_dir)
-    departing: dict[str, int | float | str] = {
-        name: getattr(arguments, name)
-        for name in ("iterations", "batch_size")
-        if getattr(arguments, name) != getattr(BUDGET, name)
-    }
+    given, budget = vars(arguments), asdict(Settings())
+    departing = {name: given[name] for name in ("iterations", "batch_size") if given[name] != budget[name]}
     if arguments.precision != fastest:
         departing["precision"] = arguments.precision
     if arguments.data_dir == "synthetic":
@@ -147,9 +120,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     out = arguments.out
     try:
         arguments.trained = trial(out, departing)
-        for name in constants:
-            if getattr(arguments, name) != parser.get_default(name):
-                departing[name] = getattr(arguments, name)
+        departing |= {name: given[name] for name in constants if given[name] != parser.get_default(name)}
         arguments.out = trial(out, departing)
         for name in ("logs", "figures", "checkpoints", "weights"):  # better refused now than after the training
             (arguments.out / name).mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from common.data import Cifar
@@ -25,13 +24,7 @@ class Overfitting(NamedTuple):
         return f"{100 * self.training:.1f} % of the training images as they are, {gap}"
 
 
-def table_of(out: Path, question: str) -> Path:
-    return log_path(out, question, "overfitting")
-
-
-def measure(
-    network: nn.Module, cifar: Cifar, prepare: Callable[..., torch.Tensor], images: int | None = None
-) -> list[dict]:
+def measure(network: nn.Module, cifar: Cifar, prepare: Callable, images: int | None = None) -> list[dict]:
     """A row: the network's accuracy on the first `images` training images (None: all), prepared as test images are."""
     shown, labels = cifar.train_images[:images], cifar.train_labels[:images]
     accuracy, _ = evaluate(network, prepare, shown, labels, cifar.statistics)
@@ -40,7 +33,7 @@ def measure(
 
 def accuracies(out: Path, question: str, name: str) -> dict[int, float]:
     """By seed, what `measure` found for the experiment of this name in the table of `question`."""
-    rows = read_rows(table_of(out, question))
+    rows = read_rows(log_path(out, question, "overfitting"))
     return {int(row["seed"]): float(row["train_accuracy"]) for row in rows if row["name"] == name}
 
 

@@ -18,24 +18,16 @@ BLACK, GREY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # inches, of the report's text
 
-plt.rcParams.update(
-    {
-        "figure.figsize": (HALF_WIDTH, 2.0),
-        "figure.constrained_layout.use": True,
-        "font.family": "STIXGeneral",  # as in the report
-        "mathtext.fontset": "stix",
-        "font.size": 9,
-        "axes.titlesize": 9,
-        "legend.fontsize": 8,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
-        "savefig.dpi": 200,
-        "pdf.fonttype": 42,
-    }
-)
+plt.rc("figure", figsize=(HALF_WIDTH, 2.0))
+plt.rc("figure.constrained_layout", use=True)
+plt.rc("font", family="STIXGeneral", size=9)  # as in the report
+plt.rc("mathtext", fontset="stix")
+plt.rc("axes", titlesize=9, grid=True)
+plt.rc("axes.spines", top=False, right=False)
+plt.rc("grid", alpha=0.3)
+plt.rc("legend", fontsize=8, frameon=False)
+plt.rc("savefig", dpi=200)
+plt.rc("pdf", fonttype=42)
 
 
 class Curve(NamedTuple):

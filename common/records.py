@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import os
 import sqlite3
@@ -77,11 +78,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("cells too many or too few")
+        return rows
     except (ValueError, csv.Error) as error:
         raise RecordError(f"{path} is not a table; remove it") from error
-    if any(None in row or None in row.values() for row in rows):  # cells too many or too few
-        raise RecordError(f"{path} is not a table; remove it")
-    return rows
 
 
 def merge_rows(path: Path, rows: list[dict], key: Sequence[str]) -> None:
@@ -136,12 +137,9 @@ def hash_of_tensors(tensors: dict[str, torch.Tensor]) -> str:
 
 def commit() -> str:
     """The commit of the code that runs, with "+" behind it if the code was changed since, or "unknown"."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
+    git = functools.partial(subprocess.check_output, cwd=ROOT, stderr=subprocess.DEVNULL, text=True)
     try:
-        changed = git("status", "--porcelain", "--", "common", "part1", "part2", "part3")
-        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+        changed = git(["git", "status", "--porcelain", "--", "common", "part1", "part2", "part3"])
+        return git(["git", "rev-parse", "--short", "HEAD"]).strip() + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -105,12 +105,6 @@ def finished(log: Path) -> set[int]:
     return read_log(log).keys() & runs(log).keys()
 
 
-def names_of(out: Path, question: str) -> list[str]:
-    """The names of the question's experiments in the results table."""
-    names = read_results(out / "logs" / "results.csv")
-    return [name.removeprefix(f"{question}_") for name in names if name.startswith(f"{question}_")]
-
-
 def departures(out: Path) -> dict[str, int | float | str]:
     """In what the runs under `out` depart from the report's, e.g. `{"iterations": 200}`; see `common.options.parse`."""
     path = out / DEPARTURES
@@ -143,11 +137,6 @@ def mean_of(accuracies: list[float]) -> Accuracy:
     return Accuracy(statistics.mean(accuracies), deviation, len(accuracies))
 
 
-def median_seconds(log: Path) -> float:
-    """Median time of a run's training: other work on the machine may have slowed one of them down."""
-    return statistics.median(float(row["seconds"]) for row in runs(log).values())
-
-
 def paired_difference(log: Path, baseline: Path) -> Difference | None:
     """Mean difference of test accuracy over the seeds of both logs; None where they have not two seeds in common."""
     first, second = runs(log), runs(baseline)
@@ -165,21 +154,3 @@ def last_epoch(log: Path, column: str) -> float:
     """Mean of a column over the last epoch of all seeds."""
     epoch = epoch_of(log.parents[1])
     return float(np.mean([columns[column][-epoch:] for columns in read_log(log).values()]))
-
-
-def magnitudes_of(log: Path) -> np.ndarray:
-    """G of each seed, convolution and iteration, `(seeds, convolutions, iterations)`."""
-    seeds = read_log(log).values()
-    return np.array([[values for name, values in columns.items() if name.startswith("G_")] for columns in seeds])
-
-
-def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Each convolution's G at the first step (geometric mean over seeds) and its median over the last epoch."""
-    magnitudes, epoch = magnitudes_of(log), epoch_of(log.parents[1])
-    return geometric_mean(magnitudes[..., 0], axis=0), np.median(magnitudes[..., -epoch:], axis=(0, 2))
-
-
-def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean for what spans orders of magnitude; 0 if any value is 0."""
-    with np.errstate(divide="ignore"):
-        return np.exp(np.log(values).mean(axis))

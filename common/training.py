@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -67,11 +68,17 @@ def train(
     measured = convolutions(network) if log_gradients else []
     # The log stays on the device: reading a value would wait for it.
     log = torch.zeros(2 + len(measured), settings.iterations, device=device)
-    run = identity(network, prepare, images, settings, seed, precision, log_gradients) if checkpoint else {}
-    start, seconds = resume(checkpoint, run, network, optimizers, generator, log)
+    state = State(network, optimizers, generator, log)
+    if checkpoint:
+        run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images), "device": device.type}
+        run |= {"log_gradients": log_gradients, "torch": str(torch.__version__), **code_and_weights(network, prepare)}
+        start, seconds = resume(checkpoint, run, state)
+    else:
+        start, seconds = 0, 0.0
     began = time.perf_counter() - seconds
 
-    with progress_bar(description, settings.iterations, start) as bar:
+    hidden = None if description else True  # None: where nobody watches
+    with tqdm(desc=description, total=settings.iterations, initial=start, leave=False, disable=hidden) as bar:
         for iteration in range(start, settings.iterations):
             position = iteration % epoch
             if position == 0:
@@ -97,9 +104,11 @@ def train(
             log[1, iteration] = (logits.argmax(1) == labels[batch]).float().mean()
             bar.update()
             if position == epoch - 1 or iteration == settings.iterations - 1:
-                show_epoch(bar, log[:2, iteration - position : iteration + 1])
+                loss_mean, accuracy_mean = log[:2, iteration - position : iteration + 1].mean(1).tolist()
+                bar.set_postfix_str(f"loss {loss_mean:.3f}, training accuracy {accuracy_mean:.1%}")
                 seconds = time.perf_counter() - began
-                save(checkpoint, run, network, optimizers, generator, log, iteration + 1, seconds)
+                if checkpoint:
+                    save(checkpoint, run, state, iteration + 1, seconds)
 
     rates = [settings.learning_rate * schedule(iteration, settings) for iteration in range(settings.iterations)]
     columns = {"loss": log[0].tolist(), "train_accuracy": log[1].tolist(), "learning_rate": rates}
@@ -125,13 +134,9 @@ def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.
     elif settings.optimizer == "muon":
         weights = [layer.weight for layer in convolutions(network)]
         others = [parameter for parameter in parameters if not any(parameter is weight for weight in weights)]
-        muon = ConvolutionMuon(
-            weights,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            ns_steps=3,  # of the usual 5: cheaper, but far weaker directions stay somewhat weaker
-        )
+        rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
+        # 3 Newton-Schulz steps of the usual 5: cheaper, but far weaker directions stay somewhat weaker.
+        muon = ConvolutionMuon(weights, lr=rate, momentum=momentum, weight_decay=decay, ns_steps=3)
         optimizers = [muon, sgd(others, settings.plain_learning_rate, 0.9, settings.plain_weight_decay)]
     else:
         raise ValueError(f"no optimizer is called {settings.optimizer!r}")
@@ -165,73 +170,46 @@ class ConvolutionMuon(torch.optim.Muon):
         super().step()
 
 
-def progress_bar(description: str | None, iterations: int, start: int) -> tqdm:
-    """None: no bar where nobody watches."""
-    return tqdm(total=iterations, initial=start, desc=description, disable=None if description else True, leave=False)
+class State(NamedTuple):
+    """All that changes from one iteration to the next."""
+
+    network: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+    generator: torch.Generator
+    log: torch.Tensor
 
 
-def show_epoch(bar: tqdm, log: torch.Tensor) -> None:
-    loss, accuracy = log.mean(1).tolist()
-    bar.set_postfix_str(f"loss {loss:.3f}, training accuracy {accuracy:.1%}")
+def save(checkpoint: Path, run: dict, state: State, iteration: int, seconds: float) -> None:
+    """Write all that the next iteration depends on."""
+    content = {
+        "run": run,
+        "network": state.network.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+        "generator": state.generator.get_state(),
+        "log": state.log,
+        "iteration": iteration,
+        "seconds": seconds,
+    }
+    save_checkpoint(checkpoint, content)
 
 
-def save(
-    checkpoint: Path | None,
-    run: dict,
-    network: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    generator: torch.Generator,
-    log: torch.Tensor,
-    iteration: int,
-    seconds: float,
-) -> None:
-    """Write all that the next iteration depends on, if there is a checkpoint to write."""
-    if checkpoint:
-        state = {
-            "run": run,
-            "network": network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "generator": generator.get_state(),
-            "log": log,
-            "iteration": iteration,
-            "seconds": seconds,
-        }
-        save_checkpoint(checkpoint, state)
-
-
-def resume(
-    checkpoint: Path | None,
-    run: dict,
-    network: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    generator: torch.Generator,
-    log: torch.Tensor,
-) -> tuple[int, float]:
+def resume(checkpoint: Path, run: dict, state: State) -> tuple[int, float]:
     """Take over what `save` wrote, if it is of the same run; return the next iteration and the seconds spent so far."""
-    state = load_checkpoint(checkpoint) if checkpoint else None
-    if state is None:
+    content = load_checkpoint(checkpoint)
+    if content is None or content.get("run") != run:
+        if content:
+            print(f"{checkpoint} is of other code or settings: starting again")
         return 0, 0.0
-    if state.get("run") != run:
-        print(f"{checkpoint} is of other code or settings: starting again")
-        return 0, 0.0
-    network.load_state_dict(state["network"])
-    for optimizer, optimizer_state in zip(optimizers, state["optimizers"]):
+    state.network.load_state_dict(content["network"])
+    for optimizer, optimizer_state in zip(state.optimizers, content["optimizers"]):
         optimizer.load_state_dict(optimizer_state)
-    generator.set_state(state["generator"])
-    log.copy_(state["log"])
-    return state["iteration"], state["seconds"]
+    state.generator.set_state(content["generator"])
+    state.log.copy_(content["log"])
+    return content["iteration"], content["seconds"]
 
 
-def identity(
-    network: nn.Module,
-    prepare: Callable[..., torch.Tensor],
-    images: torch.Tensor,
-    settings: Settings,
-    seed: int,
-    precision: str,
-    log_gradients: bool,
-) -> dict:
-    """All that decides how a run ends; a checkpoint is taken over by a run of the same identity only.
+def code_and_weights(network: nn.Module, prepare: Callable[..., torch.Tensor]) -> dict[str, str]:
+    """What decides how a run ends beside its settings; a checkpoint is taken over by the same alone.
 
     Of the code that is the training loop, the pre-processing and the layers of our own, without comments and
     docstrings: what a script says or draws has no part in it. `network` is new: its weights stand for the
@@ -241,13 +219,6 @@ def identity(
     layers = sorted(kinds, key=lambda kind: kind.__qualname__)
     code = [code_of(part) for part in (sys.modules[__name__], preprocess, gradients, prepare, *layers)]
     return {
-        **asdict(settings),
-        "seed": seed,
-        "precision": precision,
-        "images": len(images),
-        "log_gradients": log_gradients,
-        "device": images.device.type,
-        "torch": str(torch.__version__),
         "network": repr(network),
         "weights": hash_of_tensors(network.state_dict()),
         "code": hashlib.sha256("".join(code).encode()).hexdigest(),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, overfitting, plots
+from common import experiment, options, overfitting, plots, results
 from part1 import crop, flip, normalize, raw
 
 SCRIPTS = {script.EXPERIMENT.name: script for script in (raw, normalize, flip, crop)}
@@ -32,10 +32,11 @@ def answer(out):
 
 def main():
     arguments = options.parse(options.parser(__doc__))
+    table = results.log_path(arguments.out, "1.4", "overfitting")
     for script in SCRIPTS.values():
         experiment.run(script.EXPERIMENT, arguments)
         measure = partial(overfitting.measure, prepare=script.prepare)
-        experiment.measure_trained(script.EXPERIMENT, overfitting.table_of(arguments.out, "1.4"), measure, arguments)
+        experiment.measure_trained(script.EXPERIMENT, table, measure, arguments)
     draw(arguments.out)
     for name, found in answer(arguments.out).items():
         print(f"{name}: {found}")

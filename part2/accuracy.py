@@ -12,10 +12,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import experiment, options, overfitting, plots, results
-from common.networks import describe
 from common.preprocess import normalize, random_crop, random_cutout, random_flip
 from common.records import write_rows
-from part2.networks import designed_network
+from part2.networks import describe, designed_network
 
 ASKED = 0.68  # test accuracy
 OVERFITTING_IMAGES = 2000  # training images on which networks are evaluated as they are
@@ -48,7 +47,7 @@ def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
     measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
-    experiment.measure_trained(EXPERIMENT, overfitting.table_of(arguments.out, "2.1"), measure, arguments)
+    experiment.measure_trained(EXPERIMENT, results.log_path(arguments.out, "2.1", "overfitting"), measure, arguments)
     layers = describe(designed_network())
     write_rows(results.log_path(arguments.out, "2.1", "architecture"), layers)
     for row in [layers[0].keys(), *(layer.values() for layer in layers)]:

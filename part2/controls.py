@@ -18,7 +18,7 @@ from common import experiment, options, results
 from common.experiment import Experiment
 from common.plots import BLACK, VERMILION
 from common.settings import PLAIN_SGD
-from part2 import accuracy, plots, vanishing
+from part2 import accuracy, plots, signals, vanishing
 from part2.accuracy import prepare
 from part2.networks import ADDED, GhostBatchNorm2d, designed_network
 
@@ -46,8 +46,8 @@ def of_depth(added):
 
 def logs_by_depth(out):
     """The finished logs without BatchNorm, and those with it, by the number of added layers."""
-    names = results.names_of(out, "2.3")
-    depths = sorted(int(name.removeprefix("depth")) for name in names if name.startswith("depth"))
+    names = results.read_results(out / "logs" / "results.csv")
+    depths = sorted(int(name.removeprefix("2.3_depth")) for name in names if name.startswith("2.3_depth"))
     plain = {added: results.log_path(out, "2.3", of_depth(added).name) for added in [*depths, ADDED]}
     normalized = {0: accuracy.CURVE.log(out), ADDED: results.log_path(out, "2.3", "batchnorm")}
     return tuple({added: log for added, log in logs.items() if results.finished(log)} for logs in (plain, normalized))
@@ -64,7 +64,7 @@ def answer(out):
     """By the number of added layers, test accuracy and G of the first convolution at the first step; then SGD's end."""
     plain, normalized = (
         {
-            str(added): {"test": results.final_accuracy(log), "first_step": results.start_and_end(log)[0][0]}
+            str(added): {"test": results.final_accuracy(log), "first_step": signals.start_and_end(log)[0][0]}
             for added, log in logs.items()
         }
         for logs in logs_by_depth(out)
@@ -77,7 +77,7 @@ def main():
     control = parser.add_mutually_exclusive_group()
     control.add_argument(
         "--depth",
-        type=options.whole_number(0, MOST),
+        type=options.within(int, 0, MOST),
         nargs="+",
         default=[0, 2, 5, 10],
         metavar="N",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options, results
-from part2 import accuracy, plots
+from common import experiment, options
+from part2 import accuracy, plots, signals
 
 
 def draw(out):
@@ -22,7 +22,7 @@ def draw(out):
 
 def answer(out):
     """G at the first step, and its median over the last epoch, of the first and the last convolution."""
-    start, end = results.start_and_end(accuracy.CURVE.log(out))
+    start, end = signals.start_and_end(accuracy.CURVE.log(out))
     return {
         "first": {"start": start[0], "end": end[0]},
         "last": {"start": start[-1], "end": end[-1]},

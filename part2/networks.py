@@ -1,4 +1,4 @@
-"""The network designed for question 2.1, and the same without BatchNorm for 2.3; both with room for added layers.
+"""The network designed for question 2.1, and the same without BatchNorm for 2.3; both take added layers.
 
 All take images `(N, 3, 32, 32)` and return logits `(N, 10)`; the softmax is part of the loss. Added layers are made
 before the network's own, because they are its arguments: that order decides which weights a seed stands for.
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from common.gradients import convolutions
+from common.networks import evaluation_mode
 
 ADDED = 20  # convolutions, by question 2.3
 GHOST = 25  # images that BatchNorm takes its statistics over
@@ -118,3 +119,39 @@ def numbered(*layers: nn.Module, **last: nn.Module) -> nn.Sequential:
     for name, layer in last.items():
         network.add_module(name, layer)
     return network
+
+
+def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> list[dict[str, str | int]]:
+    """What the built network is: a row for each layer in forward order, for a report's table.
+
+    Columns: layer (name), kind, kernel, channels (of the output), stride, padding, output (size of
+    one image's output), parameters. A column that does not apply to a layer is "".
+    """
+    names = {layer: name for name, layer in network.named_modules() if not list(layer.children())}
+    rows = []
+
+    def setting(layer: nn.Module, attribute: str) -> str:
+        value = getattr(layer, attribute, "")
+        return "×".join(map(str, value if isinstance(value, tuple) else (value,) * 2)) if value != "" else ""
+
+    def note(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+        rows.append(
+            {
+                "layer": names[layer],
+                "kind": type(layer).__name__,
+                "kernel": setting(layer, "kernel_size"),
+                "channels": output.shape[1],
+                "stride": setting(layer, "stride"),
+                "padding": setting(layer, "padding"),
+                "output": "×".join(map(str, output.shape[1:])),
+                "parameters": sum(parameter.numel() for parameter in layer.parameters()),
+            }
+        )
+
+    hooks = [layer.register_forward_hook(note) for layer in names]
+    parameter = next(network.parameters())
+    with torch.no_grad(), evaluation_mode(network):
+        network(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+    for hook in hooks:
+        hook.remove()
+    return rows

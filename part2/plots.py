@@ -9,8 +9,8 @@ import matplotlib.ticker
 import numpy as np
 
 from common.plots import BLACK, BLUE, FULL_WIDTH, HALF_WIDTH, Curve, save
-from common.results import final_accuracies, geometric_mean, log_path, magnitudes_of
-from part2.signals import DEFAULT_FACTOR, column
+from common.results import final_accuracies, log_path
+from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
 
 FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": "--"}  # convolutions
 

@@ -1,4 +1,4 @@
-"""What is left of a signal after each convolution, forward and backward, and which channels are alive (2.3, 2.4)."""
+"""What Part 2 measures and reads: G over training, signals through new networks, and which channels are alive."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.gradients import convolutions
-from common.results import geometric_mean, read_rows
+from common.results import epoch_of, read_log, read_rows
 
 INITIALIZATIONS, IMAGES = 5, 32  # of `of_new_networks`
 # What PyTorch's default initialization leaves of a mean square in a layer of convolution and ReLU (question 2.3):
@@ -94,6 +94,24 @@ def live_channels(network: nn.Module, inputs: torch.Tensor) -> list[dict[str, fl
     for hook in hooks:
         hook.remove()
     return rows
+
+
+def magnitudes_of(log: Path) -> np.ndarray:
+    """G of each seed, convolution and iteration, `(seeds, convolutions, iterations)`."""
+    seeds = read_log(log).values()
+    return np.array([[values for name, values in columns.items() if name.startswith("G_")] for columns in seeds])
+
+
+def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Each convolution's G at the first step (geometric mean over seeds) and its median over the last epoch."""
+    magnitudes, epoch = magnitudes_of(log), epoch_of(log.parents[1])
+    return geometric_mean(magnitudes[..., 0], axis=0), np.median(magnitudes[..., -epoch:], axis=(0, 2))
+
+
+def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean for what spans orders of magnitude; 0 if any value is 0."""
+    with np.errstate(divide="ignore"):
+        return np.exp(np.log(values).mean(axis))
 
 
 def column(table: Path, network: str, name: str) -> np.ndarray:

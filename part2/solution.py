@@ -7,6 +7,7 @@ gradients of all other parameters, which SGD trains, are clipped to a norm of 0.
 trains 2.3's network with the same care; `--unchanged` trains the cures without it.
 """
 
+import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -85,8 +86,10 @@ def table(out):
     """
     rows = []
     for label, log in finished_logs(out).items():
-        start, end = (epoch[0] for epoch in results.start_and_end(log))
-        train_accuracy, seconds = results.last_epoch(log, "train_accuracy"), results.median_seconds(log)
+        start, end = (epoch[0] for epoch in signals.start_and_end(log))
+        train_accuracy = results.last_epoch(log, "train_accuracy")
+        # The median, because other work on the machine may have slowed one of them down.
+        seconds = statistics.median(float(run["seconds"]) for run in results.runs(log).values())
         row = {"cure": label, "start": start, "end": end, "train_accuracy": train_accuracy, "seconds": seconds}
         rows.append(row | {"test": results.final_accuracy(log)})
     return rows
@@ -134,7 +137,7 @@ def main():
         write_rows(signals_table, measure_signals(data.load(arguments.data_dir)))
     if SOLUTION in arguments.cures and not arguments.unchanged:
         measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
-        overfitting_table = overfitting.table_of(arguments.out, "2.4")
+        overfitting_table = results.log_path(arguments.out, "2.4", "overfitting")
         experiment.measure_trained(experiment_of(SOLUTION), overfitting_table, measure, arguments)
     draw(arguments.out)
     found = answer(arguments.out)

@@ -80,9 +80,9 @@ def draw(out):
 def answer(out):
     """How training ended, and what becomes of the gradients and of the images."""
     log, table = CURVE.log(out), results.log_path(out, "2.3", "signals")
-    start, _ = results.start_and_end(log)
+    start, _ = signals.start_and_end(log)
     square, variance, active = (
-        results.geometric_mean(signals.column(table, "vanishing", name), axis=0)
+        signals.geometric_mean(signals.column(table, "vanishing", name), axis=0)
         for name in ("mean_square", "image_variance", "active")
     )
     first, last = 0, ADDED  # the first convolution, and the last added one
@@ -95,14 +95,14 @@ def answer(out):
         "least_live": least_live(out, EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
-        "theory_with_active": (results.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
+        "theory_with_active": (signals.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
         "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
     }
 
 
 def last_nonzero(log):
     """The last iteration at which G of the first convolution is not exactly 0, for each seed; 0 if there is none."""
-    return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in results.magnitudes_of(log)[:, 0]]
+    return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in signals.magnitudes_of(log)[:, 0]]
 
 
 def least_live(out, name):

@@ -155,10 +155,15 @@ def parse(description):
     """
     parser = options.parser(description, seeds=False)
     add = parser.add_argument
-    add("--epsilon", type=options.number(0.1, 255), default=EPSILON, help="a step, in intensity levels (default: 1)")
+    add(
+        "--epsilon",
+        type=options.within(float, 0.1, 255),
+        default=EPSILON,
+        help="a step, in intensity levels (default: 1)",
+    )
     add(
         "--max-iterations",
-        type=options.whole_number(1, 10**6),
+        type=options.within(int, 1, 10**6),
         default=MAX_ITERATIONS,
         help="steps that an image may take (default: %(default)s)",
     )

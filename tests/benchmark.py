@@ -102,7 +102,7 @@ def synchronize(device):
 
 def main():
     parser = options.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=options.whole_number(1, 1000), default=7, help="default: %(default)s")
+    parser.add_argument("--rounds", type=options.within(int, 1, 1000), default=7, help="default: %(default)s")
     parser.add_argument("--device", type=options.device, default="auto")
     arguments = parser.parse_args()
     device = arguments.device

@@ -1,5 +1,6 @@
 """What several tests need: the repository's root on the path, the real data or a reason to skip, a script runner."""
 
+import functools
 import importlib
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import data, options
+from common import data, held_out, options
 from common.records import ROOT
 
 options.reuse_freed_memory()  # as in every script
@@ -64,13 +65,19 @@ def start_script():
 
 
 def run_main(module, arguments):
+    """As a script does, on fewer generated images: an epoch is 20 iterations of 100, 16 where a fifth is held out."""
+    data.synthetic = functools.partial(data.synthetic, 2000, 100)
+    held_out.HELD_OUT = 400
     sys.argv = [module, *map(str, arguments)]
     options.run_script(importlib.import_module(module).main)
 
 
 @pytest.fixture
 def start_main():
-    """Start a script's main function in a process that has made its imports, which take most of a short run's time."""
+    """Start a script's main function in a process that has made its imports, which take most of a short run's time.
+
+    See `run_main`.
+    """
     os.environ["PYTHONPATH"] = str(ROOT)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["part1.crop"])

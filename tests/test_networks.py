@@ -2,7 +2,8 @@
 
 import torch
 
-from common.networks import describe, table1_network
+from common.networks import table1_network
+from part2.networks import describe
 
 # Layer kind, kernel, output channels, stride, padding, in the order of Table 1. "Kernel size = (5, 5, 32)"
 # is a 5×5 kernel with 32 output channels; the table's padding is the pooling's.

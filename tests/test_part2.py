@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from common.gradients import convolutions
-from common.networks import describe
 from part2 import controls, cures, networks
 from part2.solution import CURES
 from part2.vanishing import vanishing_network
@@ -17,7 +16,7 @@ def shapes(network):
 
 
 def test_the_designed_network_has_only_what_question_2_1_allows():
-    kinds = [row["kind"] for row in describe(networks.designed_network())]
+    kinds = [row["kind"] for row in networks.describe(networks.designed_network())]
     assert set(kinds) == {"Conv2d", "GhostBatchNorm2d", "ReLU", "MaxPool2d", "Flatten", "Linear"}
     assert kinds.count("Linear") == 1 and kinds[-1] == "Linear"  # the softmax's
     assert kinds.count("GhostBatchNorm2d") == kinds.count("Conv2d")
@@ -41,7 +40,7 @@ def test_deep_networks_are_the_designed_one_with_20_convolutions_and_no_normalis
     assert deep == [designed[0]] + 20 * [(width, width, (5, 5))] + designed[1:]
     for layer in convolutions(network)[1:21]:
         assert layer.stride == (1, 1) and layer.padding == (2, 2)
-    kinds = {row["kind"] for row in describe(network)}
+    kinds = {row["kind"] for row in networks.describe(network)}
     assert not any("Norm" in type(module).__name__ for module in network.modules()), kinds
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 

@@ -11,19 +11,18 @@ import pytest
 import torch
 
 from common import data, experiment, held_out, options, overfitting
-from common.held_out import in_file_name
 from common.options import trial_path
 from common.records import load_checkpoint, read_rows
 from common.results import RESULT_COLUMNS, departures, final_accuracies, log_path, runs
-from part1 import comparison, crop, procedure
-from part2 import cures, design, signals, solution
+from part1 import comparison, crop
+from part2 import cures, design, signals, solution, vanishing
 from part2.networks import ADDED
 from part3 import adversarial, transfer
 
-TRIAL = ("--data-dir", "synthetic", "--iterations", 130)  # an epoch is 100
-FOLDER = trial_path(Path(), {"iterations": 130, "images": "synthetic"})
-SHORT = ("--data-dir", "synthetic", "--iterations", "20", "--batch-size", "20")
-SHORT_FOLDER = trial_path(Path(), {"iterations": 20, "batch_size": 20, "images": "synthetic"})
+TRIAL = ("--data-dir", "synthetic", "--iterations", 40)  # two epochs of `run_main`
+FOLDER = trial_path(Path(), {"iterations": 40, "images": "synthetic"})
+SHORT = ("--data-dir", "synthetic", "--iterations", "10", "--batch-size", "20")
+SHORT_FOLDER = trial_path(Path(), {"iterations": 10, "batch_size": 20, "images": "synthetic"})
 
 
 def finish(process):
@@ -87,7 +86,7 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
         write(tmp_path / out / FOLDER / name, text)
 
     log, results = "logs/1.4_crop.csv", "logs/results.csv"
-    row = ["1.4", "crop", "7", "1", "0", "130", "1", "1", "cpu", "fp4", "", ""]
+    row = ["1.4", "crop", "7", "1", "0", "40", "1", "1", "cpu", "fp4", "", ""]
     write(tmp_path / "file", "")
     write(tmp_path / "short/cifar-10-batches-py/data_batch_1", "short")
     write(tmp_path / "short/cifar-10-batches-py/test_batch", "short")
@@ -113,6 +112,14 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
     assert expected in errors
 
 
+def few_images(monkeypatch):
+    """To train on, to evaluate on and to measure on."""
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 200, 100))
+    monkeypatch.setattr(signals, "INITIALIZATIONS", 2)
+    monkeypatch.setattr(signals, "IMAGES", 2)
+    monkeypatch.setattr(vanishing, "LIVE_IMAGES", 50)
+
+
 SCRIPTS = {
     "part1.raw": ("1.1_raw", 1),
     "part1.normalize": ("1.2_normalize", 1),
@@ -131,9 +138,7 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     module = importlib.import_module(script)
     name, drawn = SCRIPTS[script]
     name += ".csv"
-    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500, 200))  # fewer to evaluate
-    monkeypatch.setattr(signals, "INITIALIZATIONS", 2)
-    monkeypatch.setattr(signals, "IMAGES", 8)
+    few_images(monkeypatch)
     trial = [*SHORT, "--out", str(tmp_path), *(["--depth", "2", "1"] if script == "part2.controls" else [])]
     out = tmp_path / SHORT_FOLDER
 
@@ -146,7 +151,7 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     logs, figures = files(out / "logs"), files(out / "figures")
     assert any("test accuracy" in line for line in first) and len(figures) == 2 * drawn  # as PDF and PNG
     rows = read_rows(out / "logs" / name)
-    assert [int(row["iteration"]) for row in rows] == list(range(1, 21))
+    assert [int(row["iteration"]) for row in rows] == list(range(1, 11))
     columns = ["seed", "iteration", "loss", "train_accuracy", "learning_rate"]
     convolutions = {"2.1": 7, "2.3_v": 27, "2.3_d": 9, "2.4": 27}
     convolutions = next((convolutions[start] for start in convolutions if name.startswith(start)), 0)
@@ -213,7 +218,7 @@ def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tm
 
 
 def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500, 100))
+    few_images(monkeypatch)
     monkeypatch.setattr(adversarial, "SWEPT", 20)
     monkeypatch.setattr(adversarial, "EPSILONS", (0.5, 4.0))
     monkeypatch.setattr(transfer, "FEW", 20)
@@ -224,7 +229,7 @@ def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, cap
         options.run_script(script.main)
         return capsys.readouterr().out.splitlines()
 
-    departing = {"iterations": 20, "batch_size": 20, "images": "synthetic"}
+    departing = {"iterations": 10, "batch_size": 20, "images": "synthetic"}
     trained, out = tmp_path / SHORT_FOLDER, trial_path(tmp_path, departing | {"max_iterations": 5})
     first = run(adversarial)
     assert "training question 1.4's network first" in first[0]
@@ -264,7 +269,7 @@ def test_part_3_takes_no_seeds(monkeypatch, capsys):
 def test_a_trial_says_in_a_file_what_it_departs_in_and_a_folders_name_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["crop.py", *SHORT, "--out", str(tmp_path)])
     out = options.parse(options.parser(None)).out
-    assert departures(out) == {"iterations": 20, "batch_size": 20, "images": "synthetic"}
+    assert departures(out) == {"iterations": 10, "batch_size": 20, "images": "synthetic"}
     monkeypatch.setattr("sys.argv", ["crop.py", "--out", str(tmp_path / "trials" / "20x20")])
     out = options.parse(options.parser(None)).out
     assert out == tmp_path / "trials" / "20x20" and departures(out) == {}
@@ -283,9 +288,7 @@ def test_a_new_cure_is_a_function_and_a_line(tmp_path, monkeypatch, capsys):
         return network
 
     monkeypatch.setitem(solution.CURES, "orthogonal", solution.Cure(orthogonal, "v", "(v) orthogonal"))
-    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 500, 200))
-    monkeypatch.setattr(signals, "INITIALIZATIONS", 2)
-    monkeypatch.setattr(signals, "IMAGES", 8)
+    few_images(monkeypatch)
     monkeypatch.setattr("sys.argv", ["solution.py", *SHORT, "--out", str(tmp_path), "--cures", "orthogonal"])
     options.run_script(solution.main)
     output = capsys.readouterr().out
@@ -327,11 +330,11 @@ def test_killed_at_several_moments_ends_in_the_same_bytes(start_main, tmp_path):
     finish("whole")
     for moment, patience in [
         (lambda: lambda: True, 0.3),  # while it is starting
-        (lambda: checkpoint_written_anew(0), 0.4),  # in the middle of the second epoch
+        (lambda: checkpoint_written_anew(0), 0.2),  # in the middle of the second epoch
         (lambda: checkpoint_written_anew(0), 0.0),  # going on from there, right after the second checkpoint
         (lambda: (killed / weights.format(0)).exists, 0.0),  # the run has ended, the log is not yet written
         (lambda: (killed / log).exists, 0.0),  # the log is written, the results table perhaps not
-        (lambda: checkpoint_written_anew(1), 0.3),
+        (lambda: checkpoint_written_anew(1), 0.2),
     ]:
         reached = moment()
         process = start_main("part1.crop", *flags, "--out", tmp_path / "killed")
@@ -356,11 +359,9 @@ def test_killed_at_several_moments_ends_in_the_same_bytes(start_main, tmp_path):
 
 def test_a_comparison_that_is_killed_goes_on_and_ends_in_the_same_table(start_main, tmp_path):
     """Of candidates on held-out images, whose run had no checkpoint before."""
-    flags = ("--data-dir", "synthetic", "--iterations", 100, "--batch-size", 100)
-    table = trial_path(Path(), {"iterations": 100, "images": "synthetic"}) / "logs/1.0_procedure.csv"
-    first = in_file_name(next(iter(procedure.CANDIDATES)))
-    checkpoint = table.parents[1] / f"checkpoints/1.0_procedure_{first}_seed0.pt"
-    process = start_main("part1.procedure", *flags, "--out", tmp_path)
+    table = FOLDER / "logs/1.0_procedure.csv"
+    checkpoint = table.parents[1] / "checkpoints/1.0_procedure_SGD-0.05_seed0.pt"
+    process = start_main("part1.procedure", *TRIAL, "--out", tmp_path)
     while not (tmp_path / checkpoint).exists():
         assert process.is_alive()
         time.sleep(0.005)
@@ -368,16 +369,16 @@ def test_a_comparison_that_is_killed_goes_on_and_ends_in_the_same_table(start_ma
     process.join()
     assert not (tmp_path / table).exists()
     state = load_checkpoint(tmp_path / checkpoint)
-    assert state["iteration"] == 80  # an epoch of 8,000 images
+    assert state["iteration"] == 16  # an epoch
 
-    process = start_main("part1.procedure", *flags, "--out", tmp_path)
+    process = start_main("part1.procedure", *TRIAL, "--out", tmp_path)
     while not (tmp_path / table).exists():
         assert process.is_alive()
         time.sleep(0.005)
     process.kill()
     process.join()
     (row,) = read_rows(tmp_path / table)
-    process = start_main("part1.procedure", *flags, "--out", tmp_path / "whole")
+    process = start_main("part1.procedure", *TRIAL, "--out", tmp_path / "whole")
     while not (tmp_path / "whole" / table).exists():
         assert process.is_alive()
         time.sleep(0.005)
@@ -392,4 +393,4 @@ def test_two_at_once_train_once_and_agree(start_script, tmp_path):
     assert outputs[0].splitlines()[-2:] == outputs[1].splitlines()[-2:]
     assert sum("seed 0: " in output for output in outputs) == 1
     rows = (tmp_path / FOLDER / "logs/1.4_crop.csv").read_text().splitlines()
-    assert len(rows) == 1 + 130 and len(set(rows)) == len(rows)
+    assert len(rows) == 1 + 40 and len(set(rows)) == len(rows)

@@ -1,5 +1,7 @@
 """The training procedure: its optimizer, its schedule, seeds, stopping and going on, learning."""
 
+import functools
+import importlib.util
 from dataclasses import replace
 
 import pytest
@@ -11,8 +13,9 @@ from common.data import Cifar
 from common.networks import evaluate, table1_network
 from common.preprocess import Statistics
 from common.settings import Settings
-from common.training import ConvolutionMuon, make_optimizers, schedule, train
+from common.training import ConvolutionMuon, code_and_weights, code_of, make_optimizers, schedule, train
 from part1.crop import prepare
+from part2.networks import designed_network
 
 
 def run(cifar, settings, seed=0, **options):
@@ -110,6 +113,26 @@ def test_a_checkpoint_of_other_settings_is_not_taken(synthetic, tmp_path):
     run(synthetic, Settings(iterations=2), checkpoint=checkpoint)
     fresh, _ = run(synthetic, Settings(iterations=3))
     assert same(fresh, run(synthetic, Settings(iterations=3), checkpoint=checkpoint)[0])
+
+
+def test_a_run_goes_on_after_a_change_of_words_but_not_of_code(tmp_path):
+    """What a checkpoint is compared by: the code without comments and docstrings."""
+
+    def code(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+        spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return code_of(module.prepare), code_of(functools.partial(module.prepare, cutout=8))
+
+    before = code("before", 'def prepare(images, cutout=0):\n    """Nothing."""\n    return images\n')
+    words = code("words", "def prepare(images, cutout=0):\n    # as they are\n    return images\n")
+    other = code("other", "def prepare(images, cutout=0):\n    return 2 * images\n")
+    assert before == words and before[0] != other[0] and before[0] != before[1]
+    made = [code_and_weights(network, prepare) for network in (table1_network(), table1_network())]
+    assert made[0]["code"] == made[1]["code"] and made[0]["weights"] != made[1]["weights"]
+    kinds = [code_and_weights(network, prepare)["code"] for network in (table1_network(), designed_network())]
+    assert kinds[0] != kinds[1]  # a layer of our own is part of it
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "sgd"])
