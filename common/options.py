@@ -42,7 +42,7 @@ def within(kind: type, smallest: float, largest: float) -> Callable[[str], int |
     return parse
 
 
-def device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """`auto` is PyTorch's accelerator where there is one, else the CPU."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
@@ -74,7 +74,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
     many, images = within(int, 1, 10**6), within(int, 2, 10_000)  # BatchNorm takes its statistics over two at least
     add("--iterations", type=many, default=Settings().iterations, help="training steps (default: %(default)s)")
     add("--batch-size", type=images, default=Settings().batch_size, help="images per step (default: %(default)s)")
-    add("--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
+    add("--device", type=device_named, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
     precisions = ["auto", "fp32", "bf16"]
     add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
     add(

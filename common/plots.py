@@ -52,9 +52,9 @@ def save(figure: plt.Figure, out: Path, name: str, formats: Sequence[str] = ("pd
     """Write `out/figures/name.pdf` (for the report) and `.png` (for eyes); the same figure, the same bytes."""
     if departing := departures_in_words(out):
         figure.suptitle(f"not the report's run: {departing}", color=VERMILION)
-    for format in formats:
-        with replacing(out / "figures" / f"{name}.{format}") as temporary:
-            figure.savefig(temporary, format=format, metadata={"CreationDate": None} if format == "pdf" else {})
+    for suffix in formats:
+        with replacing(out / "figures" / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else {})
     plt.close(figure)
     print(f"drew {out / 'figures' / name}.png")
 

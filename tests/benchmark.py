@@ -28,8 +28,8 @@ from torchvision import transforms
 
 from common import data, options
 from common.networks import table1_network
-from common.preprocess import channel_statistics
-from common.training import Settings, train
+from common.settings import Settings
+from common.training import train
 from part1.crop import prepare
 
 ITERATIONS, BATCH_SIZE = 100, 100
@@ -61,7 +61,7 @@ class Images(Dataset):
 def tutorial(device):
     """Network, optimizer and data loader, made at the first call in a process."""
     cifar = data.load("synthetic")
-    images = Images(cifar.train_images, cifar.train_labels, channel_statistics(cifar.train_images))
+    images = Images(cifar.train_images, cifar.train_labels, cifar.statistics)
     network = table1_network().to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     return network, optimizer, DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=2)
@@ -103,28 +103,20 @@ def synchronize(device):
 def main():
     parser = options.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=options.within(int, 1, 1000), default=7, help="default: %(default)s")
-    parser.add_argument("--device", type=options.device, default="auto")
+    parser.add_argument("--device", type=options.device_named, default="auto")
     arguments = parser.parse_args()
     device = arguments.device
     precision = options.fastest_precision(device)
     cifar = data.load("synthetic", device)
-    channels = channel_statistics(cifar.train_images)
 
     def this_epoch():
-        _, _, seconds = train(
-            table1_network,
-            cifar.train_images,
-            cifar.train_labels,
-            functools.partial(prepare, statistics=channels),
-            Settings(iterations=ITERATIONS, batch_size=BATCH_SIZE),
-            seed=0,
-            precision=precision,
-        )
+        settings = Settings(iterations=ITERATIONS, batch_size=BATCH_SIZE)
+        _, _, seconds = train(table1_network, prepare, cifar, settings, seed=0, precision=precision)
         return seconds
 
     with FlopCounterMode(display=False) as counter:
         network = table1_network().to(device)
-        inputs = prepare(cifar.train_images[:BATCH_SIZE], channels)
+        inputs = prepare(cifar.train_images[:BATCH_SIZE], cifar.statistics)
         F.cross_entropy(network(inputs), cifar.train_labels[:BATCH_SIZE]).backward()
     operations = counter.get_total_flops()  # of one iteration's convolutions and matrix products
 
