@@ -75,8 +75,8 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
                 "torch": str(torch.__version__),
                 "commit": code,
             }
-            checkpoint.unlink()  # before the last write: a finished run never leaves one behind
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
+            checkpoint.unlink()  # last: until then, nothing of a training is lost
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
     print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log

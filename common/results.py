@@ -124,7 +124,7 @@ def epoch_of(out: Path) -> int:
 
 
 def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy of each finished seed."""
+    """Test accuracy of each seed in the results table."""
     return [float(row["test_accuracy"]) for row in runs(log).values()]
 
 

@@ -1,4 +1,4 @@
-"""THE training procedure of the whole assignment in numbers, each with its reason; common/training.py carries it out.
+"""THE training procedure of the whole assignment: its settings, each with its reason (see common/training.py).
 
 The budget is the assignment's. The rest was chosen on held-out training images with question 1.4's network
 (part1/procedure.py), which accuracies in percent below refer to, two seeds each, uncertain by about a point.
@@ -17,18 +17,18 @@ class Settings:
 
     # Of the convolutions' weights: "muon", "sgd" or "adamw". Best of each kind: 79.5, 74.1, 73.2.
     optimizer: str = "muon"
-    learning_rate: float = 0.05  # at the start, then falling linearly to 0; 0.03 and 0.08 do no better
-    momentum: float = 0.6  # Nesterov's; 0.9 costs a point. AdamW has two of its own instead
+    learning_rate: float = 0.05  # at the start, then falling linearly to 0; 0.03 and 0.08 do about as well
+    momentum: float = 0.6  # Nesterov's; 0.9 costs a point at a rate of 0.03. AdamW has two of its own instead
     weight_decay: float = 0.1  # decoupled in Muon and AdamW; without it 1.4 less
 
     # Of all other parameters (BatchNorm, fully connected layers, biases) beside Muon: SGD, Nesterov momentum 0.9.
     plain_learning_rate: float = 0.05  # 0.1 does no better
     plain_weight_decay: float = 0.02  # 0.001 costs a point, 0.05 nearly five
 
-    # Largest norm of all gradients together that SGD and AdamW step along; Muon's steps have a length of their own.
+    # Largest norm of the gradients of all parameters that are not Muon's, whose steps are of one size anyway.
     clip_norm: float = math.inf  # off: needed without BatchNorm only (question 2.4)
 
 
-# The best plain SGD of part1/procedure.py. Muon evens out the sizes of a gradient's components, which might hide what
-# vanished gradients do; steps of SGD are as small as its gradients.
+# The best plain SGD of part1/procedure.py. Muon makes steps of one size of gradients of any, down to a norm of 1e-7,
+# which might hide what vanished gradients do; steps of SGD are as small as its gradients.
 PLAIN_SGD = Settings(optimizer="sgd", learning_rate=0.1, momentum=0.9, weight_decay=1e-3)

@@ -94,7 +94,7 @@ def train(
             if measured:  # before clipping, and before a step, which may change gradients in place
                 log[2:, iteration] = magnitudes(measured)
             if settings.clip_norm < math.inf:
-                nn.utils.clip_grad_norm_(optimizers[-1].param_groups[0]["params"], settings.clip_norm)
+                nn.utils.clip_grad_norm_(optimizers[-1].param_groups[0]["params"], settings.clip_norm)  # not Muon's
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * schedule(iteration, settings)
@@ -122,7 +122,7 @@ def schedule(iteration: int, settings: Settings) -> float:
 
 
 def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """The one place that knows optimizers by name; all parameters of the network are in exactly one of them.
+    """The one place that knows optimizers by name; each parameter is in exactly one of them. Muon comes first.
 
     Raises `ValueError` for a name that it does not know.
     """

@@ -1,8 +1,8 @@
 """Controls of question 2.3: does it take the depth, the lack of BatchNorm, or the optimizer for gradients to vanish?
 
-Each departs from part2/vanishing.py in one thing. `--depth N …` adds N convolutions in place of 20; `--batchnorm`
-adds 20 and keeps BatchNorm after every convolution, the added ones included; `--sgd` trains by plain SGD without
-weight decay, whose steps are as small as the gradients are, and which shrinks nothing that no gradient holds.
+`--depth N …` adds N convolutions in place of 20; `--batchnorm` adds 20 and keeps BatchNorm, over 25 images as in 2.1,
+after every convolution, the added ones included; `--sgd` trains part2/vanishing.py's network by plain SGD without
+weight decay: its steps are as small as the gradients are, and it shrinks nothing that no gradient holds.
 """
 
 import sys
@@ -26,7 +26,7 @@ MOST = 100  # added layers that `--depth` takes
 
 
 def batchnorm_network():
-    """2.1's network and the 20 added convolutions, BatchNorm after each."""
+    """2.1's network and the 20 added convolutions of 2.3, BatchNorm after each (which makes their biases idle)."""
     layers = []
     for _ in range(ADDED):
         layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), GhostBatchNorm2d(16), nn.ReLU()]
@@ -45,31 +45,39 @@ def of_depth(added):
 
 
 def logs_by_depth(out):
-    """The finished logs without BatchNorm, and those with it, by the number of added layers."""
+    """The finished logs without BatchNorm and those with it, each by the number of added layers."""
     names = results.read_results(out / "logs" / "results.csv")
     depths = sorted(int(name.removeprefix("2.3_depth")) for name in names if name.startswith("2.3_depth"))
-    plain = {added: results.log_path(out, "2.3", of_depth(added).name) for added in [*depths, ADDED]}
-    normalized = {0: accuracy.CURVE.log(out), ADDED: results.log_path(out, "2.3", "batchnorm")}
-    return tuple({added: log for added, log in logs.items() if results.finished(log)} for logs in (plain, normalized))
+    without = {added: results.log_path(out, "2.3", of_depth(added).name) for added in [*depths, ADDED]}
+    with_it = {0: accuracy.CURVE.log(out), ADDED: results.log_path(out, "2.3", BATCHNORM.name)}
+    return {
+        "no BatchNorm": {added: log for added, log in without.items() if results.finished(log)},
+        "BatchNorm": {added: log for added, log in with_it.items() if results.finished(log)},
+    }
 
 
 def draw(out):
-    plain, normalized = logs_by_depth(out)
-    if len(plain) > 1:
-        kinds = [("no BatchNorm", VERMILION, "o", plain), ("BatchNorm", BLACK, "s", normalized)]
-        plots.depth_points(out, "2.3_depth", kinds)
+    logs = logs_by_depth(out)
+    if len(logs["no BatchNorm"]) > 1:
+        styles = {"no BatchNorm": (VERMILION, "o"), "BatchNorm": (BLACK, "s")}
+        plots.depth_points(out, "2.3_depth", [(kind, *styles[kind], logs[kind]) for kind in logs])
+    if results.finished(results.log_path(out, "2.3", SGD.name)):
+        vanishing.draw_gradients(out)
 
 
 def answer(out):
-    """By the number of added layers, test accuracy and G of the first convolution at the first step; then SGD's end."""
-    plain, normalized = (
-        {
+    """By kind and number of added layers, test accuracy and G of the first convolution at the first step; SGD's end."""
+    sgd = results.log_path(out, "2.3", SGD.name)
+    found = {
+        "least_live_sgd": vanishing.least_live(out, SGD.name),
+        "last_nonzero_sgd": vanishing.last_nonzero(sgd) if results.finished(sgd) else [],
+    }
+    for kind, logs in logs_by_depth(out).items():
+        found[kind] = {
             str(added): {"test": results.final_accuracy(log), "first_step": signals.start_and_end(log)[0][0]}
             for added, log in logs.items()
         }
-        for logs in logs_by_depth(out)
-    )
-    return {"plain": plain, "batchnorm": normalized, "least_live_sgd": vanishing.least_live(out, SGD.name)}
+    return found
 
 
 def main():
@@ -97,12 +105,17 @@ def main():
             experiment.run(of_depth(added), arguments)
     draw(arguments.out)
     found = answer(arguments.out)
-    for kind in ("plain", "batchnorm"):
+    for kind in ("no BatchNorm", "BatchNorm"):
         for added, row in found[kind].items():
             print(
-                f"{added:>3} added layers, {'no BatchNorm' if kind == 'plain' else 'BatchNorm':<12}: "
-                f"test accuracy {row['test']}, G of the first convolution {row['first_step']:.1e} at the first step"
+                f"{added:>3} added layers, {kind:<12}: test accuracy {row['test']}, "
+                f"G of the first convolution {row['first_step']:.1e} at the first step"
             )
+    for least in found["least_live_sgd"]:
+        print(
+            f"plain SGD, seed {least['seed']}: {least['active']:.0%} of the channels live after convolution "
+            f"{least['convolution']}, the layer with fewest"
+        )
 
 
 if __name__ == "__main__":

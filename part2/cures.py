@@ -87,9 +87,10 @@ class ScaledConv2d(nn.Conv2d):
 
 
 def scaled() -> nn.Sequential:
-    """Cure iv: all convolutions with scaled weight standardization, and residual blocks wherever the shape allows.
+    """Cure iv: all convolutions with scaled weight standardization; residual blocks around two kinds of them.
 
-    The added blocks start at zero, those around the second convolution of each group at half the scale.
+    Pairs of added convolutions, whose second one starts at zero, so that the block starts as the identity; and the
+    second convolution of each of the three groups that follow, at half the scale.
     """
     added = []
     for _ in range(ADDED // 2):

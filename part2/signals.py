@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from common.data import Cifar
 from common.gradients import convolutions
 from common.results import epoch_of, read_log, read_rows
 
-INITIALIZATIONS, IMAGES = 5, 32  # of `of_new_networks`
+INITIALIZATIONS, IMAGES = 5, 32  # of `measure_new_networks`
 # What PyTorch's default initialization leaves of a mean square in a layer of convolution and ReLU (question 2.3):
 # a sum of n terms with weights of variance 1/(3n) has a third of it, and ReLU passes half of that.
 DEFAULT_FACTOR = 1 / 6
@@ -25,8 +26,8 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
 
     Returns a row for each part of `network` that holds convolutions, z being the part's output:
         convolution: how many there are up to here.
-        gradient: root mean square of ∂L/∂z over images, channels and positions, where z > 0 (elsewhere no
-            gradient passes), L the *sum* of the images' cross-entropies (so that their number does not matter).
+        gradient: root mean square of ∂L/∂z over images, channels and positions, L the *sum* of the images'
+            cross-entropies (so that their number does not matter).
         mean_square: of ReLU(z), over images, channels and positions.
         image_variance: what of that differs from image to image: the variance of ReLU(z) over images,
             averaged over channels and positions.
@@ -45,7 +46,7 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
         activations = output.detach().relu()
         row = {
             "convolution": sum(len(convolutions(part)) for part in parts[:depth]),
-            "gradient": (gradient * (output > 0)).square().mean().sqrt().item(),
+            "gradient": gradient.square().mean().sqrt().item(),
             "mean_square": activations.square().mean().item(),
             "image_variance": activations.var(0, correction=0).mean().item(),
             "active": (output > 0).double().mean().item(),
@@ -54,18 +55,19 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
     return rows
 
 
-def of_new_networks(
-    makers: dict[str, Callable[[], nn.Sequential]], inputs: torch.Tensor, labels: torch.Tensor
+def measure_new_networks(
+    makers: dict[str, Callable[[], nn.Sequential]], prepare: Callable[..., torch.Tensor], cifar: Cifar
 ) -> list[dict[str, float]]:
     """`signals` in `INITIALIZATIONS` new networks of each of `makers`; the columns network and seed in front.
 
-    In float64, and so on the CPU.
+    Of the first `IMAGES` training images, without augmentation; in float64, and so on the CPU.
     """
+    inputs = prepare(cifar.train_images[:IMAGES], cifar.statistics).double()
     rows = []
     for name, make_network in makers.items():
         for seed in range(INITIALIZATIONS):
             torch.manual_seed(seed)
-            for row in signals(make_network().double(), inputs.double(), labels):
+            for row in signals(make_network().double(), inputs, cifar.train_labels[:IMAGES]):
                 rows.append({"network": name, "seed": seed, **row})
     return rows
 

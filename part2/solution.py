@@ -57,13 +57,6 @@ def curve_of(name):
     return Curve("2.4", name, cure.change, cure.color, cure.linestyle, tick=cure.number)
 
 
-def measure_signals(cifar):
-    """Rows of what is left of the gradient and of the images after each layer of new networks, as in 2.3."""
-    makers = {name: cure.make_network for name, cure in CURES.items()}
-    images, labels = cifar.train_images[: signals.IMAGES], cifar.train_labels[: signals.IMAGES]
-    return signals.of_new_networks(makers, prepare(images, cifar.statistics), labels)
-
-
 def finished_logs(out):
     """What the table compares, by label: 2.1, 2.3, and each cure; with full steps where the procedure is unchanged."""
     logs = {
@@ -86,7 +79,7 @@ def table(out):
     """
     rows = []
     for label, log in finished_logs(out).items():
-        start, end = (epoch[0] for epoch in signals.start_and_end(log))
+        start, end = (layers[0] for layers in signals.start_and_end(log))
         train_accuracy = results.last_epoch(log, "train_accuracy")
         # The median, because other work on the machine may have slowed one of them down.
         seconds = statistics.median(float(run["seconds"]) for run in results.runs(log).values())
@@ -134,7 +127,8 @@ def main():
         experiment.run(experiment_of(name, arguments.unchanged), arguments)
     signals_table = results.log_path(arguments.out, "2.4", "signals")
     if arguments.retrain or not all(experiment.is_measured(signals_table, {"network": name}) for name in CURES):
-        write_rows(signals_table, measure_signals(data.load(arguments.data_dir)))
+        makers = {name: cure.make_network for name, cure in CURES.items()}
+        write_rows(signals_table, signals.measure_new_networks(makers, prepare, data.load(arguments.data_dir)))
     if SOLUTION in arguments.cures and not arguments.unchanged:
         measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
         overfitting_table = results.log_path(arguments.out, "2.4", "overfitting")

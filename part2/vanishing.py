@@ -5,7 +5,7 @@ The network learns nothing, because no gradient reaches its first layers and no 
 (a) Backward, measured on new networks before any training (5 initializations, 32 images). PyTorch draws a
     convolution's weights from U(-1/√n, 1/√n), n = channels · 5 · 5, which has variance 1/(3n). On its way back a
     gradient becomes a sum of n terms with a third of its mean square, and ReLU lets half of that pass: a layer
-    leaves √(1/6) = 0.41 of the gradient's scale, 20 layers 2e-8. Measured factors differ from that because the
+    leaves √(1/6) = 0.41 of the gradient's scale, 20 layers 1.7e-8. Measured factors differ from that because the
     share of active ReLUs is not exactly half, and because at the border a kernel reaches over zeros, where part of
     a gradient is lost.
 (b) Forward, on the same networks. What distinguishes one image from another shrinks in the same way, and at first
@@ -13,9 +13,9 @@ The network learns nothing, because no gradient reaches its first layers and no 
     not shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer; the
     best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
 (c) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
-    gradient that could switch it on again. Once a layer has none left, G is exactly 0 from there back to the
-    first. Measured on the trained networks: the share of each layer's channels that let pass anything of any of
-    500 training images.
+    gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from there back to
+    the first, and in the next layer, whose input is 0. Measured on the trained networks: the share of each layer's
+    channels that let pass anything of any of 500 training images.
 
 part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
 """
@@ -59,8 +59,7 @@ NEW_NETWORKS = {  # whose signals are measured, and how they are drawn
 def measure_signals(cifar):
     """(a) and (b): rows of what is left of the gradient and of the images after each layer of new networks."""
     makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
-    images, labels = cifar.train_images[: signals.IMAGES], cifar.train_labels[: signals.IMAGES]
-    return signals.of_new_networks(makers, prepare(images, cifar.statistics), labels)
+    return signals.measure_new_networks(makers, prepare, cifar)
 
 
 def measure_live_channels(network, cifar):
@@ -69,12 +68,16 @@ def measure_live_channels(network, cifar):
 
 
 def draw(out):
-    log, sgd = CURVE.log(out), results.log_path(out, "2.3", "sgd_vanishing")
     accuracy_curves(out, CURVE, TITLE)
-    control = {"plain SGD": sgd} if results.finished(sgd) else {}
-    plots.gradient_curves(out, "2.3", {"Muon, the procedure": log} | control)
-    plots.heat_map(out, "2.3", log, TITLE)
+    draw_gradients(out)
+    plots.heat_map(out, "2.3", CURVE.log(out), TITLE)
     plots.signal_curves(out, "2.3", {name: curve for name, (_, curve) in NEW_NETWORKS.items()}, ("vanishing", ADDED))
+
+
+def draw_gradients(out):
+    """Beside those of the control with plain SGD (part2/controls.py), where that has been run."""
+    logs = {"Muon, the procedure": CURVE.log(out), "plain SGD": results.log_path(out, "2.3", "sgd_vanishing")}
+    plots.gradient_curves(out, "2.3", {title: log for title, log in logs.items() if results.finished(log)})
 
 
 def answer(out):
