@@ -68,5 +68,5 @@ def held_out_means(table: Path) -> dict[str, float]:
     """Mean accuracy of each candidate in the table over its seeds, on the held-out images."""
     accuracies: dict[str, list[float]] = {}
     for row in read_rows(table):
-        accuracies.setdefault(row["candidate"], []).append(float(row["held_out_accuracy"]))
+        accuracies.setdefault(row["candidate"], []).append(row["held_out_accuracy"])
     return {name: mean(values) for name, values in accuracies.items()}

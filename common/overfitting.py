@@ -34,11 +34,11 @@ def measure(network: nn.Module, cifar: Cifar, prepare: Callable, images: int | N
 def accuracies(out: Path, question: str, name: str) -> dict[int, float]:
     """By seed, what `measure` found for the experiment of this name in the table of `question`."""
     rows = read_rows(log_path(out, question, "overfitting"))
-    return {int(row["seed"]): float(row["train_accuracy"]) for row in rows if row["name"] == name}
+    return {row["seed"]: row["train_accuracy"] for row in rows if row["name"] == name}
 
 
 def of(out: Path, question: str, log: Path) -> Overfitting | None:
     """The overfitting of the experiment with this log by the table of `question`; None where it is not measured."""
     training, test = accuracies(out, question, log.stem.partition("_")[2]), runs(log)
-    gaps = [accuracy - float(test[seed]["test_accuracy"]) for seed, accuracy in training.items() if seed in test]
+    gaps = [accuracy - test[seed]["test_accuracy"] for seed, accuracy in training.items() if seed in test]
     return Overfitting(statistics.mean(training.values()), mean_of(gaps)) if gaps else None

@@ -5,6 +5,7 @@ Accuracies are fractions. What is returned is numbers; `str()` of an `Accuracy` 
 
 import functools
 import json
+import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,6 @@ from common.records import RecordError
 from common.settings import Settings
 
 TRAIN_IMAGES = 10_000  # train batch 1
-RESULT_COLUMNS = [
-    *("question", "name", "seed", "test_accuracy", "test_loss", "iterations", "parameters"),
-    *("seconds", "device", "precision", "torch", "commit"),
-]
 DEPARTURES = "departures.json"  # in the folder of a trial
 
 
@@ -65,44 +62,153 @@ def log_path(out: Path, question: str, name: str) -> Path:
     return out / "logs" / f"{question}_{name}.csv"
 
 
-read_rows = once_per_version(records.read_rows)
+def whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError
+    return int(text)
+
+
+def finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError
+    return value
+
+
+def share(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise ValueError
+    return value
+
+
+def category(text: str) -> int:
+    if not whole(text) < 10:
+        raise ValueError
+    return int(text)
+
+
+IN_WORDS = {str: "text", whole: "a whole number", finite: "a finite number", float: "a number, nan or inf"}
+IN_WORDS |= {share: "a number from 0 to 1", category: "a category from 0 to 9"}
+CHOICE = {"candidate": str, "seed": whole, "held_out_accuracy": share, "train_accuracy": share, "iterations": whole}
+CHOICE |= {"batch_size": whole, "optimizer": str, "learning_rate": finite, "momentum": finite, "weight_decay": finite}
+CHOICE |= {"plain_learning_rate": finite, "plain_weight_decay": finite, "clip_norm": float, "device": str}
+CHOICE |= {"precision": str}
+ATTACKS = {"index": whole, "category": category, "category_before": category, "confidence_before": share}
+ATTACKS |= {"category_after": category, "confidence_after": share, "iterations": whole, "succeeded": whole}
+ATTACKS |= {"linf": finite, "l2": finite, "psnr_db": float}
+FED = {"number": whole, "inputs": str, "accuracy": share, "low": finite, "high": finite, "wrong": whole}
+FED |= {"wrong_like_source": whole}
+RESULT = {"question": str, "name": str, "seed": whole, "test_accuracy": share, "test_loss": float, "iterations": whole}
+RESULT |= {"parameters": whole, "seconds": finite, "device": str, "precision": str, "torch": str, "commit": str}
+LOG = {"seed": whole, "iteration": whole, "loss": float, "train_accuracy": share, "learning_rate": finite}
+# The only list of what tables hold, by their names or these without the question: how many columns are the key, no two
+# rows having the same; and all columns. Whatever is not listed is a training log, in which columns of G may follow.
+TABLES = {
+    "results": (3, RESULT),
+    "measured": (2, {"table": str, "weights": str, "sha256": str}),
+    "procedure": (2, CHOICE),
+    "design": (2, CHOICE),
+    "overfitting": (2, {"name": str, "seed": whole, "images": whole, "train_accuracy": share}),
+    "active": (3, {"name": str, "seed": whole, "convolution": whole, "active": share}),
+    "signals": (
+        3,
+        {"network": str, "seed": whole, "convolution": whole}
+        | {"gradient": finite, "mean_square": finite, "image_variance": finite, "active": share},
+    ),
+    "gradients": (1, {"input": str, "cosine": finite, "norm_ratio": finite}),
+    "architecture": (
+        1,
+        {"layer": str, "kind": str, "kernel": str, "channels": whole, "stride": str, "padding": str, "output": str}
+        | {"parameters": whole},
+    ),
+    "adversarial": (1, ATTACKS),
+    "attacks": (1, ATTACKS),
+    "3.1_epsilon": (
+        1,
+        {"epsilon": finite, "images": whole, "succeeded": share, "succeeded_rounded": share, "iterations_mean": finite}
+        | {"iterations_max": whole, "linf_median": finite, "l2_median": finite},
+    ),
+    "speed": (
+        1,
+        {"images": whole, "seconds": finite, "images_per_second": finite, "passes": whole}
+        | {"passes_if_none_left": whole},
+    ),
+    "transfer": (3, {"images": str, **FED}),
+    "3.2_epsilon": (4, {"epsilon": finite, "images": str, **FED}),
+    "matrix": (
+        3,
+        {"attack": str, "source": str, "victim": str, "images": whole, "linf_median": finite, "accuracy": share},
+    ),
+    "alignment": (
+        2,
+        {"first": str, "second": str, "images": whole, "cosine_mean": finite, "cosine_deviation": float}
+        | {"same_sign": share, "loss_gained": finite},
+    ),
+}
+
+
+@once_per_version
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a table, each cell of its column's type (see `TABLES`); none if there is no such file.
+
+    Raises `RecordError`, which names the file, and the line and the column where it is about one of them.
+    """
+    found = records.read_rows(path)
+    if not found:
+        if path.exists():
+            raise RecordError(f"{path} has no rows: mend or delete it")
+        return []
+    number, columns = TABLES.get(path.stem) or TABLES.get(path.stem.partition("_")[2], (2, LOG))
+    if columns is LOG:
+        columns = LOG | {f"G_conv{layer}": float for layer in range(1, 1 + len(found[0]) - len(LOG))}
+    if list(found[0]) != list(columns):
+        raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: mend or delete it")
+    rows, keys = [], set()
+    for line, cells in enumerate(found, start=2):
+        row = {}
+        for name, kind in columns.items():
+            try:
+                row[name] = kind(cells[name])
+            except ValueError:
+                expected = f"{name} is {cells[name]!r}, not {IN_WORDS[kind]}"
+                raise RecordError(f"{path}, line {line}: {expected}; mend or delete the file") from None
+        key = tuple(row.values())[:number]
+        if key in keys:
+            raise RecordError(f"{path}, line {line}: a second row for {', '.join(map(str, key))}; mend or delete it")
+        keys.add(key)
+        rows.append(row)
+    return rows
 
 
 @once_per_version
 def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
     """A training log as `{seed: {column: values over iterations}}`, empty if there is no such file."""
-    rows = read_rows(path)
-    if not rows:
-        return {}
-    try:
-        table = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
-        return {
-            int(seed): {name: values[table["seed"] == seed] for name, values in table.items()}
-            for seed in np.unique(table["seed"])
-        }
-    except (ValueError, KeyError) as error:
-        raise RecordError(f"{path} is not a training log; remove it") from error
+    rows, log = read_rows(path), {}
+    for seed in sorted({row["seed"] for row in rows}):
+        mine = [row for row in rows if row["seed"] == seed]
+        if [row["iteration"] for row in mine] != list(range(1, len(mine) + 1)):
+            raise RecordError(f"{path} has not every iteration of seed {seed} in order: mend or delete it")
+        log[seed] = {name: np.array([row[name] for row in mine], dtype=float) for name in rows[0]}
+    return log
 
 
 @once_per_version
-def read_results(path: Path) -> dict[str, dict[int, dict[str, str]]]:
+def read_results(path: Path) -> dict[str, dict[int, dict]]:
     """The results table as `{experiment's "question_name": {seed: row}}`, empty if there is no such file."""
-    found: dict[str, dict[int, dict[str, str]]] = {}
+    found: dict[str, dict[int, dict]] = {}
     for row in read_rows(path):
-        if list(row) != RESULT_COLUMNS or not row["seed"].isdigit():
-            raise RecordError(f"{path} is not a results table; remove it")
-        found.setdefault(f"{row['question']}_{row['name']}", {})[int(row["seed"])] = row
+        found.setdefault(f"{row['question']}_{row['name']}", {})[row["seed"]] = row
     return found
 
 
-def runs(log: Path) -> dict[int, dict[str, str]]:
+def runs(log: Path) -> dict[int, dict]:
     """The rows of the results table beside `log` that belong to it, by seed."""
     return read_results(log.with_name("results.csv")).get(log.stem, {})
 
 
 def finished(log: Path) -> set[int]:
-    """The seeds that both tables have: a run may have been stopped between writing the two."""
-    return read_log(log).keys() & runs(log).keys()
+    """The seeds that have a row in the results table, and as many in the log as they have iterations."""
+    lengths = {seed: len(columns["iteration"]) for seed, columns in read_log(log).items()}
+    return {seed for seed, row in runs(log).items() if lengths.get(seed) == row["iterations"]}
 
 
 def departures(out: Path) -> dict[str, int | float | str]:
@@ -125,7 +231,7 @@ def epoch_of(out: Path) -> int:
 
 def final_accuracies(log: Path) -> list[float]:
     """Test accuracy of each seed in the results table."""
-    return [float(row["test_accuracy"]) for row in runs(log).values()]
+    return [row["test_accuracy"] for row in runs(log).values()]
 
 
 def final_accuracy(log: Path) -> Accuracy:
@@ -141,8 +247,7 @@ def paired_difference(log: Path, baseline: Path) -> Difference | None:
     """Mean difference of test accuracy over the seeds of both logs; None where they have not two seeds in common."""
     first, second = runs(log), runs(baseline)
     differences = [
-        float(first[seed]["test_accuracy"]) - float(second[seed]["test_accuracy"])
-        for seed in sorted(first.keys() & second.keys())
+        first[seed]["test_accuracy"] - second[seed]["test_accuracy"] for seed in sorted(first.keys() & second.keys())
     ]
     if len(differences) < 2:
         return None

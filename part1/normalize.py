@@ -83,7 +83,7 @@ def answer(out):
         "normalized minus raw": results.paired_difference(normalized, raw),
         "centered minus raw": results.paired_difference(centered, raw),
         "normalized minus centered": results.paired_difference(normalized, centered),
-        "cosines": {row["input"]: float(row["cosine"]) for row in gradients},
+        "cosines": {row["input"]: row["cosine"] for row in gradients},
     }
 
 

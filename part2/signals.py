@@ -121,7 +121,7 @@ def column(table: Path, network: str, name: str) -> np.ndarray:
     seeds: dict[str, list[float]] = {}
     for row in read_rows(table):
         if row["network"] == network:
-            seeds.setdefault(row["seed"], []).append(float(row[name]))
+            seeds.setdefault(row["seed"], []).append(row[name])
     return np.array(list(seeds.values()))
 
 

@@ -82,7 +82,7 @@ def table(out):
         start, end = (layers[0] for layers in signals.start_and_end(log))
         train_accuracy = results.last_epoch(log, "train_accuracy")
         # The median, because other work on the machine may have slowed one of them down.
-        seconds = statistics.median(float(run["seconds"]) for run in results.runs(log).values())
+        seconds = statistics.median(run["seconds"] for run in results.runs(log).values())
         row = {"cure": label, "start": start, "end": end, "train_accuracy": train_accuracy, "seconds": seconds}
         rows.append(row | {"test": results.final_accuracy(log)})
     return rows

@@ -111,7 +111,7 @@ def last_nonzero(log):
 def least_live(out, name):
     """For each trained network of this name, the layer with the smallest share of live channels."""
     rows = results.read_rows(results.log_path(out, "2.3", "active"))
-    shares = [(int(row["seed"]), float(row["active"]), int(row["convolution"])) for row in rows if row["name"] == name]
+    shares = [(row["seed"], row["active"], row["convolution"]) for row in rows if row["name"] == name]
     least = [min(share for share in shares if share[0] == seed) for seed in sorted({seed for seed, _, _ in shares})]
     return [{"seed": seed, "active": active, "convolution": convolution} for seed, active, convolution in least]
 

@@ -108,11 +108,11 @@ def answer(out):
     tables = tables_in(out)
     (speed,) = results.read_rows(tables["speed"])
     rows, shown = plots.attacked_rows(tables["attacks"]), results.read_rows(tables["adversarial"])
-    columns = {name: np.array([float(row[name]) for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
-    succeeded = sum(int(row["succeeded"]) for row in rows)
+    columns = {name: np.array([row[name] for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
+    succeeded = sum(row["succeeded"] for row in rows)
     return {
         "shown": len(shown),
-        "shown_succeeded": sum(int(row["succeeded"]) for row in shown),
+        "shown_succeeded": sum(row["succeeded"] for row in shown),
         "attacked": len(rows),
         "succeeded": succeeded,
         "failed": len(rows) - succeeded,
@@ -123,9 +123,9 @@ def answer(out):
         "psnr": np.median(columns["psnr_db"]),
         "same_kind": same_kind(rows),
         "favorites": favorites(tables["attacks"]),
-        "images_per_second": float(speed["images_per_second"]),
-        "seconds": float(speed["seconds"]),
-        "passes_saved": 1 - int(speed["passes"]) / int(speed["passes_if_none_left"]),
+        "images_per_second": speed["images_per_second"],
+        "seconds": speed["seconds"],
+        "passes_saved": 1 - speed["passes"] / speed["passes_if_none_left"],
     }
 
 
@@ -133,7 +133,7 @@ def same_kind(rows):
     """The share of attacked animals that end as another animal, and of vehicles as another vehicle; and by chance."""
     shares = {}
     for kind, members in [("vehicles", VEHICLES), ("animals", [name for name in CLASSES if name not in VEHICLES])]:
-        ends = [CLASSES[int(row["category_after"])] for row in rows if CLASSES[int(row["category"])] in members]
+        ends = [CLASSES[row["category_after"]] for row in rows if CLASSES[row["category"]] in members]
         others, all_others = len(members) - 1, len(CLASSES) - 1
         shares[kind] = {"share": np.mean([end in members for end in ends]), "chance": others / all_others}
     return shares

@@ -12,19 +12,19 @@ from common.results import read_rows
 AMPLIFIED = 8  # the factor by which perturbations are shown
 
 
-def pair_names(row: dict[str, str | int]) -> tuple[str, str]:
+def pair_names(row: dict) -> tuple[str, str]:
     """The files of an original and its adversarial image: test index and category, and what it is taken for."""
-    index, true, wrong = int(row["index"]), *(CLASSES[int(row[name])] for name in ("category", "category_after"))
-    return f"{index:04d}_{true}.png", f"{index:04d}_{true}_as_{wrong}.png"
+    true, wrong = (CLASSES[row[name]] for name in ("category", "category_after"))
+    return f"{row['index']:04d}_{true}.png", f"{row['index']:04d}_{true}_as_{wrong}.png"
 
 
-def read_pairs(out: Path, table: Path) -> list[tuple[dict[str, str], np.ndarray, np.ndarray]]:
+def read_pairs(out: Path, table: Path) -> list[tuple[dict, np.ndarray, np.ndarray]]:
     """Rows of the table with original and adversarial image, `(32, 32, 3)` in 0..1."""
     folder = out / "figures" / "adversarial"
     return [(row, *(plt.imread(folder / name) for name in pair_names(row))) for row in read_rows(table)]
 
 
-def attacked_rows(table: Path) -> list[dict[str, str]]:
+def attacked_rows(table: Path) -> list[dict]:
     """The rows of an attack on all test images that were classified correctly before."""
     return [row for row in read_rows(table) if row["category_before"] == row["category"]]
 
@@ -46,7 +46,7 @@ def pairs(out: Path, table: Path) -> None:
     save(side_by_side(shown[::5]), out, "3.1_four", formats=["png"])
 
 
-def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> plt.Figure:
+def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure:
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is empty: it parts the pairs.
     figure, grid = plt.subplots(
@@ -57,7 +57,7 @@ def side_by_side(shown: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> 
         axes.set_axis_off()
     for (row, *images), cells in zip(shown, grid.reshape(-1, 3)):
         for when, image, axes in zip(("before", "after"), images, cells):
-            category, confidence = CLASSES[int(row[f"category_{when}"])], float(row[f"confidence_{when}"])
+            category, confidence = CLASSES[row[f"category_{when}"]], row[f"confidence_{when}"]
             show(axes, image, f"{category}\n{100 * confidence:.1f} %")
     return figure
 
@@ -68,9 +68,9 @@ def perturbations(out: Path, table: Path) -> None:
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
-        true, wrong = (CLASSES[int(row[name])] for name in ("category", "category_after"))
+        true, wrong = (CLASSES[row[name]] for name in ("category", "category_after"))
         difference = 0.5 + AMPLIFIED * (adversarial - original)
-        show(axes, difference.clip(0, 1), f"{true}\n→ {wrong}\n$L_\\infty$ = {float(row['linf']):.0f}")
+        show(axes, difference.clip(0, 1), f"{true}\n→ {wrong}\n$L_\\infty$ = {row['linf']:.0f}")
     figure.supxlabel(f"adversarial less original, × {AMPLIFIED}, around grey; $L_\\infty$ in levels", fontsize=9)
     save(figure, out, "3.1_perturbations")
 
@@ -82,7 +82,7 @@ def attack_distributions(out: Path, table: Path) -> None:
     for axes, column, label in zip(
         grid, ("iterations", "linf"), ("iterations", r"$L_\infty$ distance (intensity levels)")
     ):
-        values = np.array([float(row[column]) for row in rows])
+        values = np.array([row[column] for row in rows])
         bins = np.arange(np.floor(values.min()), np.percentile(values, 99.5) + 2) - 0.5
         axes.hist(values.clip(max=bins[-2]), bins, color=BLUE)
         axes.axvline(
@@ -101,7 +101,7 @@ def category_percentages(table: Path) -> np.ndarray:
     """Which category each category is taken for, in percent of its test images that were classified correctly."""
     counts = np.zeros((10, 10))
     for row in attacked_rows(table):
-        counts[int(row["category"]), int(row["category_after"])] += 1
+        counts[row["category"], row["category_after"]] += 1
     return 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
 
 
@@ -131,7 +131,7 @@ def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: li
 def step_sizes(out: Path, table: Path) -> None:
     """Success, iterations and distances against the size of a step ε."""
     rows = read_rows(table)
-    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     figure, (success, iterations, distance) = plt.subplots(1, 3, figsize=(FULL_WIDTH, 2.2))
     success.plot(columns["epsilon"], 100 * columns["succeeded"], "o-", color=BLUE, label="as computed")
     success.plot(
@@ -166,7 +166,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path) -> None:
     rows = read_rows(table)
     numbers = list(dict.fromkeys(row["number"] for row in rows))
     for row in rows:
-        accuracy, low, high = (100 * float(row[name]) for name in ("accuracy", "low", "high"))
+        accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
         place = numbers.index(row["number"]) + 0.2 * (list(styles).index(row["inputs"]) - 1.5)
         style = styles[row["inputs"]]
         reach = [[accuracy - low], [high - accuracy]]
@@ -178,10 +178,10 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path) -> None:
     )  # fmt: skip
     rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
-        points = [(float(row["epsilon"]), 100 * float(row["accuracy"])) for row in rows if row["inputs"] == inputs]
+        points = [(row["epsilon"], 100 * row["accuracy"]) for row in rows if row["inputs"] == inputs]
         steps.plot(*zip(*points), **style, label=inputs)
     steps.set_xscale("log", base=2)
-    ticks = sorted({float(row["epsilon"]) for row in rows})
+    ticks = sorted({row["epsilon"] for row in rows})
     steps.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     steps.set(xlabel=r"step $\epsilon$ of the attack (levels)")
     steps.legend()
@@ -194,8 +194,8 @@ def source_and_victim(out: Path, table: Path) -> None:
     attacks, sources, victims = (
         list(dict.fromkeys(row[name] for row in rows)) for name in ("attack", "source", "victim")
     )
-    accuracies = np.array([100 * float(row["accuracy"]) for row in rows]).reshape(len(attacks), len(sources), -1)
-    changes = {(row["attack"], row["source"]): float(row["linf_median"]) for row in rows}
+    accuracies = np.array([100 * row["accuracy"] for row in rows]).reshape(len(attacks), len(sources), -1)
+    changes = {(row["attack"], row["source"]): row["linf_median"] for row in rows}
     figure, panels = plt.subplots(1, len(attacks), figsize=(2.1 * len(attacks), 2.1))
     for attack, accuracy, axes in zip(attacks, accuracies, panels):
         names = [f"{source}\n$L_\\infty$ = {changes[attack, source]:.0f}" for source in sources]

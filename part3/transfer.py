@@ -38,7 +38,7 @@ def shown_images(out, device):
     originals, attacked = (
         torch.from_numpy(255 * np.stack(kind)).round().permute(0, 3, 1, 2).to(device) for kind in images
     )
-    return originals, attacked, torch.tensor([int(row["category"]) for row in rows], device=device)
+    return originals, attacked, torch.tensor([row["category"] for row in rows], device=device)
 
 
 def tables_in(out):
@@ -91,23 +91,12 @@ def answer(out):
         results.read_rows(tables_in(out)[name]) for name in ("transfer", "matrix", "alignment")
     )
     return {
-        "few": int(matrix[0]["images"]),
+        "few": matrix[0]["images"],
         "matrix": [  # with equally many steps for all
-            {"source": row["source"], "victim": row["victim"], "accuracy": float(row["accuracy"])}
-            for row in matrix
-            if row["attack"] == EQUAL
+            {name: row[name] for name in ("source", "victim", "accuracy")} for row in matrix if row["attack"] == EQUAL
         ],
-        "transfer": [
-            {"images": row["images"], "inputs": row["inputs"]}
-            | {name: int(row[name]) for name in ("number", "wrong", "wrong_like_source")}
-            | {name: float(row[name]) for name in ("accuracy", "low", "high")}
-            for row in transfer
-        ],
-        "alignment": [
-            {"pair": f"{row['first']} and {row['second']}"}
-            | {name: float(row[name]) for name in ("cosine_mean", "same_sign", "loss_gained")}
-            for row in aligned
-        ],
+        "transfer": transfer,
+        "alignment": [{"pair": f"{row['first']} and {row['second']}", **row} for row in aligned],
     }
 
 

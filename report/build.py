@@ -74,7 +74,7 @@ def answers(out):
             "confidence": attack.CONFIDENCE,
             "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
             "number_of_runs": len(rows),
-            "hours": sum(float(row["seconds"]) for row in rows) / 3600,
+            "hours": sum(row["seconds"] for row in rows) / 3600,
             "settings": asdict(Settings()),
         }
     )
@@ -89,7 +89,7 @@ def experiments(out):
             "log": log,
             "test": results.final_accuracy(log),
             "training": results.last_epoch(log, "train_accuracy"),
-            "parameters": int(next(iter(seeds.values()))["parameters"]),
+            "parameters": next(iter(seeds.values()))["parameters"],
         }
     return found
 

@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import options
-from common.records import RecordError
 from part1 import comparison, crop, flip, normalize, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
@@ -24,10 +23,9 @@ SCRIPTS = (
 
 
 def draw(out):
-    """Draw them all; raise `RecordError`, which names the script that writes it, where a log is missing."""
+    """Draw them all; raise `RecordError`, which names the command that writes it, where a log is missing or damaged."""
     for run in RUNS:
-        for path in run.missing(out):
-            raise RecordError(f"{path} is missing: `python {run.command}` writes it")
+        run.check(out)
     for script in SCRIPTS:
         script.draw(out)
 

@@ -58,7 +58,8 @@ def main():
     if arguments.quick:
         arguments.out = options.trial_path(arguments.out, QUICK)
     seconds = {
-        run.command: SECONDS + 60 * run.minutes * bool(not arguments.quick and run.missing(arguments.out))
+        run.command: SECONDS
+        + 60 * run.minutes * bool(not arguments.quick and not all(path.exists() for path in run.logs(arguments.out)))
         for run in runs
     }
     done = 0

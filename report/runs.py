@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.options import trial_path
-from common.results import departures, read_results
+from common.records import RecordError
+from common.results import departures, finished, read_log, read_results, read_rows
 
 
 class Run(NamedTuple):
@@ -32,10 +33,20 @@ class Run(NamedTuple):
     def folder(self, out: Path) -> Path:
         return fp32_folder(out) if "--precision fp32" in self.script else out
 
-    def missing(self, out: Path) -> list[Path]:
-        """What it writes and what is not there."""
-        paths = [self.folder(out) / "logs" / f"{name}.csv" for name in self.experiments + self.tables]
-        return [path for path in paths if not path.exists()]
+    def logs(self, out: Path) -> list[Path]:
+        return [self.folder(out) / "logs" / f"{name}.csv" for name in self.experiments + self.tables]
+
+    def check(self, out: Path) -> None:
+        """Raise `RecordError`, which names the command, for what it writes and is not there, damaged or incomplete."""
+        for path in self.logs(out):
+            try:
+                if not path.exists():
+                    raise RecordError(f"{path} is missing")
+                if path.stem in self.experiments and (broken := read_log(path).keys() ^ finished(path)):
+                    raise RecordError(f"{path} and results.csv beside it disagree on seed {min(broken)}")
+                read_rows(path)
+            except RecordError as error:
+                raise RecordError(f"{error}; `python {self.command}` writes it") from None
 
 
 RUNS = (

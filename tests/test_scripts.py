@@ -13,7 +13,7 @@ import torch
 from common import data, experiment, held_out, options, overfitting
 from common.options import trial_path
 from common.records import load_checkpoint, read_rows
-from common.results import RESULT_COLUMNS, departures, final_accuracies, log_path, runs
+from common.results import RESULT, departures, final_accuracies, log_path, runs
 from part1 import comparison, crop
 from part2 import cures, design, signals, solution, vanishing
 from part2.networks import ADDED
@@ -63,8 +63,8 @@ BAD_INPUT = {
     "--out {tmp}/folder-is-file": "cannot write into",
     "--out {tmp}/log-is-folder": "1.4_crop.csv",
     "--retrain --out {tmp}/log-is-folder": "1.4_crop.csv",
-    "--out {tmp}/log-is-garbage": "is not a training log",
-    "--out {tmp}/results-are-garbage": "is not a results table",
+    "--out {tmp}/log-is-garbage": "has the columns a poem, not seed,iteration",
+    "--out {tmp}/results-are-garbage": "has the columns a poem, not question,name",
     "--out {tmp}/log-is-ragged": "is not a table",
     "--out {tmp}/results-are-latin": "is not a table",
     "--out {tmp}/checkpoint-is-garbage": "is not a checkpoint",
@@ -98,7 +98,7 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
     write_in("results-are-latin", results, "")
     (tmp_path / "results-are-latin" / FOLDER / results).write_bytes(b"\xe9\xff")
     write_in("checkpoint-is-garbage", "checkpoints/1.4_crop_seed0.pt", "a poem")
-    write_in("other-precision", results, f"{','.join(RESULT_COLUMNS)}\n{','.join(row)}\n")
+    write_in("other-precision", results, f"{','.join(RESULT)}\n{','.join(row)}\n")
 
     expected = BAD_INPUT[flags]
     flags = flags.format(tmp=tmp_path).split()
