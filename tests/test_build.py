@@ -69,7 +69,7 @@ def test_no_percentage_is_typed_into_the_report():
 def test_a_missing_log_is_one_line_that_names_its_script(copy, monkeypatch):
     log = copy / "logs" / "1.3_flip.csv"
     log.rename(copy / "elsewhere")
-    with pytest.raises(RecordError, match="1.3_flip.csv is missing: `python part1/flip.py"):
+    with pytest.raises(RecordError, match="1.3_flip.csv is missing; `python part1/flip.py"):
         run(monkeypatch, build, "--out", copy)
     (copy / "elsewhere").rename(log)
 
