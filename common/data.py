@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import socket
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -68,24 +69,24 @@ def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cif
     )
 
 
-def find(data_dir: str | None = None) -> Path:
+def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
     """The folder that holds a verified `cifar-10-batches-py`; see `load` for the order of search."""
     if data_dir is not None:
-        folder = Path(data_dir)
+        folder = Path(data_dir).absolute()
         if not folder.is_dir():
-            raise DataError(f"--data-dir {data_dir} is not a folder")
+            raise DataError(f"{named} {data_dir!r} is not a folder")
         candidates = [folder]
     else:
         candidates = [ROOT / "data", ROOT.parent / "shared"]
-        if os.environ.get("CIFAR10_ROOT"):
-            candidates.insert(0, Path(os.environ["CIFAR10_ROOT"]))
+        if os.environ.get("CIFAR10_ROOT"):  # which is meant if it is set
+            return find(os.environ["CIFAR10_ROOT"], "$CIFAR10_ROOT =")
     for folder in candidates:
-        root = folder.absolute().parent if folder.name == TrainBatch1.base_folder else folder
+        root = folder.parent if folder.name == TrainBatch1.base_folder else folder
         if is_complete(root):
             verify(root)
             return root
     if data_dir is not None:
-        raise DataError(f"--data-dir {data_dir} has no {TrainBatch1.base_folder} with {' and '.join(md5s())} in it")
+        raise DataError(f"{named} {data_dir!r} has no {TrainBatch1.base_folder} with {' and '.join(md5s())} in it")
     return download(ROOT / "data", searched=candidates)
 
 
@@ -113,8 +114,10 @@ def verify(root: Path) -> None:
 def download(folder: Path, searched: list[Path]) -> Path:
     """Download with torchvision and move the batch files, each whole and verified, into `folder`."""
     partial = folder / "partial"
+    print(f"downloading CIFAR-10 from {TrainBatch1.url} into {folder}", flush=True)
+    socket.setdefaulttimeout(20)  # seconds of silence
     try:
-        with lock(folder / "download.lock", "another process downloads CIFAR-10: waiting"):
+        with lock(folder / "download.lock", "another process is downloading CIFAR-10: try again later"):
             try:
                 if not is_complete(folder):  # no other process has fetched it meanwhile
                     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from torch import nn
 from common import data, records
 from common.data import Cifar
 from common.networks import evaluate
-from common.records import RecordError, load_checkpoint, lock, merge_rows, read_rows, save_checkpoint
+from common.records import RecordError, load_weights, lock, merge_rows, read_rows, save_checkpoint
 from common.results import final_accuracy, finished, log_path, runs
 from common.settings import Settings
 
@@ -88,7 +89,8 @@ def train_seed(
     """`common.training.train` as the experiment and the flags say."""
     from common.training import train  # here, because who only draws from logs needs no trainer
 
-    return train(
+    begin = partial(
+        train,
         experiment.make_network,
         experiment.prepare,
         cifar,
@@ -99,6 +101,12 @@ def train_seed(
         description=checkpoint.stem,
         log_gradients=experiment.log_gradients,
     )
+    try:
+        return begin()
+    except RecordError as error:
+        print(f"{error}: done, and starting again")
+        checkpoint.unlink()
+        return begin()
 
 
 def weights_path(out: Path, experiment: Experiment, seed: int) -> Path:
@@ -107,7 +115,7 @@ def weights_path(out: Path, experiment: Experiment, seed: int) -> Path:
 
 def alone(checkpoint: Path):
     """A lock: one process at a time trains what has this checkpoint."""
-    return lock(checkpoint.with_suffix(".lock"), f"{checkpoint.stem} is being trained by another process: waiting")
+    return lock(checkpoint.with_suffix(".lock"), f"{checkpoint.stem} is being trained by another process")
 
 
 def refuse_mixture(log: Path, rows: list[dict[str, str]], arguments: argparse.Namespace) -> None:
@@ -136,7 +144,7 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
                 checkpoint.unlink()
     network = experiment.make_network().to(arguments.device)
     try:
-        network.load_state_dict(load_checkpoint(weights))
+        network.load_state_dict(load_weights(weights))
     except RuntimeError as error:
         raise RecordError(
             f"{weights} are not weights of question {experiment.question}'s network; remove them"
@@ -179,7 +187,7 @@ def remember_weights(table: Path, weights: Sequence[Path]) -> None:
 
 def hashes(table: Path, weights: Sequence[Path]) -> list[dict[str, str]]:
     return [
-        {"table": table.name, "weights": path.name, "sha256": records.hash_of_tensors(load_checkpoint(path))}
+        {"table": table.name, "weights": path.name, "sha256": records.hash_of_tensors(load_weights(path))}
         for path in weights
         if path.exists()
     ]

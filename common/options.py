@@ -3,7 +3,10 @@
 import argparse
 import ctypes
 import json
+import os
 import platform
+import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -32,6 +35,8 @@ def within(kind: type, smallest: float, largest: float) -> Callable[[str], int |
 
     def parse(text: str) -> int | float:
         try:
+            if kind is int and not re.fullmatch("[+-]?[0-9]+", text):  # int() takes 1_0 and digits of other scripts
+                raise ValueError
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
@@ -79,6 +84,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
     add(
         "--data-dir",
+        type=words,
         metavar="DIR",
         help='folder that holds cifar-10-batches-py, or "synthetic" for generated images '
         "(default: $CIFAR10_ROOT, data/, ../shared, else a download into data/)",
@@ -94,7 +100,18 @@ def add_seeds(parser: argparse.ArgumentParser, default: list[int] | None, text: 
 
 
 def add_out(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--out", type=Path, default=REPORT, metavar="DIR", help=text)
+    parser.add_argument("--out", type=folder, default=REPORT, metavar="DIR", help=text)
+
+
+def folder(text: str) -> Path:
+    return Path(words(text))
+
+
+def words(text: str) -> str:
+    """A flag's type: text that is not empty, has no line breaks and can be written in UTF-8."""
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is empty or has characters that cannot be written")
+    return text
 
 
 def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
@@ -106,6 +123,8 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
+    if hasattr(arguments, "seeds"):
+        arguments.seeds = list(dict.fromkeys(arguments.seeds))
     fastest = fastest_precision(arguments.device)
     if arguments.precision == "auto":
         arguments.precision = fastest
@@ -122,12 +141,20 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
         arguments.trained = trial(out, departing)
         departing |= {name: given[name] for name in constants if given[name] != parser.get_default(name)}
         arguments.out = trial(out, departing)
-        for name in ("logs", "figures", "checkpoints", "weights"):  # better refused now than after the training
-            (arguments.out / name).mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=arguments.out / name).close()
     except OSError as error:
         parser.error(f"argument --out: cannot write into {error.filename or arguments.out} ({error.strerror})")
+    make_folders(parser, arguments.out)
     return arguments
+
+
+def make_folders(parser: Parser, out: Path) -> None:
+    """Better refused now than after the training."""
+    try:
+        for name in ("logs", "figures", "checkpoints", "weights"):
+            (out / name).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out / name).close()
+    except OSError as error:
+        parser.error(f"argument --out: cannot write into {error.filename or out} ({error.strerror})")
 
 
 def trial_path(out: Path, departing: dict[str, int | float | str]) -> Path:
@@ -146,16 +173,37 @@ def trial(out: Path, departing: dict[str, int | float | str]) -> Path:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main function; an error that its user can mend becomes one line and exit code 2."""
+    """Run a script's main function; an error that its user can mend becomes one line and exit code 2.
+
+    SIGTERM and SIGHUP, a cluster's time limit or a closed terminal, end it as Ctrl-C does.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # see common/__init__.py
+    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
+        signal.signal(getattr(signal, name), signal.default_int_handler)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed
+            setattr(sys, name, open(os.devnull, "w"))
+        getattr(sys, name).reconfigure(errors="replace")  # for an encoding that lacks "±"
     reuse_freed_memory()
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (DataError, RecordError, FloatingPointError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        fail("not enough memory; a smaller --batch-size needs less")
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("\ninterrupted; the same command goes on from the last finished epoch, if there is one", file=sys.stderr)
         sys.exit(130)
+
+
+def fail(message: str) -> None:
+    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def reuse_freed_memory() -> None:

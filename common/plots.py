@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")  # files only: no window system needed
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -16,8 +14,11 @@ from common.results import departures_in_words, epoch_of, final_accuracies, fina
 # Okabe and Ito's colors, which the color-blind can tell apart; a line's style tells it apart in grey.
 BLACK, GREY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+DRAWN: list[str] = []  # the names of the figures that this process has saved
 HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # inches, of the report's text
 
+matplotlib.rcdefaults()  # whatever a matplotlibrc says
+matplotlib.use("Agg")  # files only: no window system needed
 plt.rc("figure", figsize=(HALF_WIDTH, 2.0))
 plt.rc("figure.constrained_layout", use=True)
 plt.rc("font", family="STIXGeneral", size=9)  # as in the report
@@ -56,6 +57,7 @@ def save(figure: plt.Figure, out: Path, name: str, formats: Sequence[str] = ("pd
         with replacing(out / "figures" / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else {})
     plt.close(figure)
+    DRAWN.append(name)
     print(f"drew {out / 'figures' / name}.png")
 
 
@@ -124,10 +126,10 @@ def comparison(
         for marker, face, values in shown:
             places = np.full(len(values), position)
             ends.plot(places, values, marker, color=curve.color, markerfacecolor=face, alpha=0.6, clip_on=False)
-        below = min(test.min(), last_epoch.min())
-        above = below < lowest + 15  # no room below
+        above = min(*test, *last_epoch) < lowest + 15  # no room below
+        place = max(*test, *last_epoch) if above else min(*test, *last_epoch)
         ends.annotate(
-            f"{test.mean():.1f}", (position, below), (0, 6 if above else -6), textcoords="offset points",
+            f"{test.mean():.1f}", (position, place), (0, 6 if above else -6), textcoords="offset points",
             ha="center", va="bottom" if above else "top", color=curve.color, fontsize=8,
         )  # fmt: skip
     courses.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")

@@ -7,6 +7,7 @@ import hashlib
 import os
 import sqlite3
 import subprocess
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,8 +22,14 @@ class RecordError(Exception):
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it becomes `path` in one step when the block ends well."""
+    """Yield a temporary path beside `path`; it becomes `path` in one step when the block ends well.
+
+    What a process left that was killed at it is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        if not is_running(int(left.name.split(".")[-2])):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -31,30 +38,36 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_running(process: int) -> bool:
+    """Whether there is such a process; on Windows, where asking would end it, yes."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
+
+
 @contextlib.contextmanager
-def lock(path: Path, waiting: str | None = None) -> Iterator[None]:
-    """Hold `path` as a lock among processes, waiting (and printing `waiting`) while another holds it.
+def lock(path: Path, busy: str, seconds: float = 0) -> Iterator[None]:
+    """Hold `path` as a lock among processes; `RecordError` with the message `busy` if another holds it for so long.
 
     An exclusive transaction of SQLite: the standard library's one lock that works on every system
     and ends with its process, however that ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = sqlite3.connect(path, timeout=0.2, isolation_level=None)  # seconds; Ctrl-C works in between
+        connection = sqlite3.connect(path, timeout=seconds, isolation_level=None)
     except sqlite3.Error as error:
         raise OSError(f"cannot lock {path} ({error})") from error
     try:
-        while True:
-            try:
-                connection.execute("BEGIN EXCLUSIVE")
-                break
-            except sqlite3.Error as error:
-                if "locked" not in str(error):
-                    raise OSError(f"cannot lock {path} ({error})") from error
-                if waiting:
-                    print(waiting, flush=True)
-                    waiting = None
+        connection.execute("BEGIN EXCLUSIVE")
         yield
+    except sqlite3.Error as error:
+        raise RecordError(busy if "locked" in str(error) else f"cannot lock {path} ({error})") from error
     finally:
         connection.close()
 
@@ -95,12 +108,12 @@ def merge_rows(path: Path, rows: list[dict], key: Sequence[str]) -> None:
     def key_of(row: dict) -> tuple[str, ...]:
         return tuple(str(row[name]) for name in key)
 
-    with lock(path.parents[1] / "checkpoints" / f"{path.name}.lock"):
-        present = read_rows(path)
-        if present and list(present[0]) != list(rows[0]):
-            raise RecordError(f"{path} has other columns than this run; remove it")
+    guard = path.parents[1] / "checkpoints" / f"{path.name}.lock"
+    with lock(guard, f"another process has been writing {path} for a minute: try again", seconds=60):
         replaced = {key_of(row) for row in rows}
-        kept = [row for row in present if key_of(row) not in replaced]
+        kept = [row for row in read_rows(path) if not set(key) <= row.keys() or key_of(row) not in replaced]
+        if kept and list(kept[0]) != list(rows[0]):
+            raise RecordError(f"{path} has other columns than this run; mend or delete it")
         write_rows(path, sorted(kept + rows, key=lambda row: [natural(cell) for cell in key_of(row)]))
 
 
@@ -118,13 +131,32 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 
 def load_checkpoint(path: Path) -> dict | None:
-    """A checkpoint's tensors and numbers on the CPU, or None where there is none. Runs no code from the file."""
+    """A checkpoint's tensors and numbers on the CPU, or None where there is none. Runs no code from the file.
+
+    Raises `RecordError` if a byte of it has changed since it was written.
+    """
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():  # compares checksums, which torch writes and does not read
+                raise ValueError
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError
+        return content
+    except OSError:  # may not be read
+        raise
     except Exception as error:  # a damaged file can break unpickling anywhere
-        raise RecordError(f"{path} is not a checkpoint; remove it") from error
+        raise RecordError(f"{path} is damaged; remove it") from error
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A network's `state_dict` from a file that is there; raises `RecordError` if it is none."""
+    weights = load_checkpoint(path)
+    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()):
+        raise RecordError(f"{path} is damaged; remove it")
+    return weights
 
 
 def hash_of_tensors(tensors: dict[str, torch.Tensor]) -> str:

@@ -86,64 +86,53 @@ def category(text: str) -> int:
     return int(text)
 
 
-IN_WORDS = {str: "text", whole: "a whole number", finite: "a finite number", float: "a number, nan or inf"}
-IN_WORDS |= {share: "a number from 0 to 1", category: "a category from 0 to 9"}
-CHOICE = {"candidate": str, "seed": whole, "held_out_accuracy": share, "train_accuracy": share, "iterations": whole}
-CHOICE |= {"batch_size": whole, "optimizer": str, "learning_rate": finite, "momentum": finite, "weight_decay": finite}
-CHOICE |= {"plain_learning_rate": finite, "plain_weight_decay": finite, "clip_norm": float, "device": str}
-CHOICE |= {"precision": str}
-ATTACKS = {"index": whole, "category": category, "category_before": category, "confidence_before": share}
-ATTACKS |= {"category_after": category, "confidence_after": share, "iterations": whole, "succeeded": whole}
-ATTACKS |= {"linf": finite, "l2": finite, "psnr_db": float}
-FED = {"number": whole, "inputs": str, "accuracy": share, "low": finite, "high": finite, "wrong": whole}
-FED |= {"wrong_like_source": whole}
-RESULT = {"question": str, "name": str, "seed": whole, "test_accuracy": share, "test_loss": float, "iterations": whole}
-RESULT |= {"parameters": whole, "seconds": finite, "device": str, "precision": str, "torch": str, "commit": str}
-LOG = {"seed": whole, "iteration": whole, "loss": float, "train_accuracy": share, "learning_rate": finite}
-# The only list of what tables hold, by their names or these without the question: how many columns are the key, no two
-# rows having the same; and all columns. Whatever is not listed is a training log, in which columns of G may follow.
-TABLES = {
-    "results": (3, RESULT),
-    "measured": (2, {"table": str, "weights": str, "sha256": str}),
-    "procedure": (2, CHOICE),
-    "design": (2, CHOICE),
-    "overfitting": (2, {"name": str, "seed": whole, "images": whole, "train_accuracy": share}),
-    "active": (3, {"name": str, "seed": whole, "convolution": whole, "active": share}),
-    "signals": (
-        3,
-        {"network": str, "seed": whole, "convolution": whole}
-        | {"gradient": finite, "mean_square": finite, "image_variance": finite, "active": share},
-    ),
-    "gradients": (1, {"input": str, "cosine": finite, "norm_ratio": finite}),
-    "architecture": (
-        1,
-        {"layer": str, "kind": str, "kernel": str, "channels": whole, "stride": str, "padding": str, "output": str}
-        | {"parameters": whole},
-    ),
-    "adversarial": (1, ATTACKS),
-    "attacks": (1, ATTACKS),
-    "3.1_epsilon": (
-        1,
-        {"epsilon": finite, "images": whole, "succeeded": share, "succeeded_rounded": share, "iterations_mean": finite}
-        | {"iterations_max": whole, "linf_median": finite, "l2_median": finite},
-    ),
-    "speed": (
-        1,
-        {"images": whole, "seconds": finite, "images_per_second": finite, "passes": whole}
-        | {"passes_if_none_left": whole},
-    ),
-    "transfer": (3, {"images": str, **FED}),
-    "3.2_epsilon": (4, {"epsilon": finite, "images": str, **FED}),
-    "matrix": (
-        3,
-        {"attack": str, "source": str, "victim": str, "images": whole, "linf_median": finite, "accuracy": share},
-    ),
-    "alignment": (
-        2,
-        {"first": str, "second": str, "images": whole, "cosine_mean": finite, "cosine_deviation": float}
-        | {"same_sign": share, "loss_gained": finite},
-    ),
+KINDS = {  # what a cell may hold, and in words
+    "text": (str, "text"),
+    "whole": (whole, "a whole number"),
+    "finite": (finite, "a finite number"),
+    "float": (float, "a number, nan or inf"),
+    "share": (share, "a number from 0 to 1"),
+    "category": (category, "a category from 0 to 9"),
 }
+LOG = "seed:whole iteration:whole | loss:float train_accuracy:share learning_rate:finite"
+CHOICE = """candidate:text seed:whole | held_out_accuracy:share train_accuracy:share iterations:whole batch_size:whole
+    optimizer:text learning_rate:finite momentum:finite weight_decay:finite plain_learning_rate:finite
+    plain_weight_decay:finite clip_norm:float device:text precision:text"""
+ATTACKS = """index:whole | category:category category_before:category confidence_before:share category_after:category
+    confidence_after:share iterations:whole succeeded:whole linf:finite l2:finite psnr_db:float"""
+FED = "accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole"
+# The only list of what tables hold, by their names, or these without the question: the columns up to the bar are the
+# key, which no two rows share. A table that is not listed is a training log, in which columns of G may follow.
+TABLES = {
+    "results": """question:text name:text seed:whole | test_accuracy:share test_loss:float iterations:whole
+        parameters:whole seconds:finite device:text precision:text torch:text commit:text""",
+    "measured": "table:text weights:text | sha256:text",
+    "procedure": CHOICE,
+    "design": CHOICE,
+    "gradients": "input:text | cosine:finite norm_ratio:finite",
+    "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
+    "architecture": """layer:text | kind:text kernel:text channels:whole stride:text padding:text output:text
+        parameters:whole""",
+    "active": "name:text seed:whole convolution:whole | active:share",
+    "signals": """network:text seed:whole convolution:whole | gradient:finite mean_square:finite image_variance:finite
+        active:share""",
+    "adversarial": ATTACKS,
+    "attacks": ATTACKS,
+    "3.1_epsilon": """epsilon:finite | images:whole succeeded:share succeeded_rounded:share iterations_mean:finite
+        iterations_max:whole linf_median:finite l2_median:finite""",
+    "speed": "images:whole | seconds:finite images_per_second:finite passes:whole passes_if_none_left:whole",
+    "transfer": f"images:text number:whole inputs:text | {FED}",
+    "3.2_epsilon": f"epsilon:finite images:text number:whole inputs:text | {FED}",
+    "matrix": "attack:text source:text victim:text | images:whole linf_median:float accuracy:float",
+    "alignment": """first:text second:text | images:whole cosine_mean:float cosine_deviation:float same_sign:float
+        loss_gained:float""",
+}
+
+
+def kinds_of(path: Path) -> tuple[dict[str, str], int]:
+    """The kinds of the table's columns, and how many of these are the key."""
+    key, rest = (TABLES.get(path.stem) or TABLES.get(path.stem.partition("_")[2], LOG)).split("|")
+    return dict(column.split(":") for column in f"{key} {rest}".split()), len(key.split())
 
 
 @once_per_version
@@ -157,21 +146,22 @@ def read_rows(path: Path) -> list[dict]:
         if path.exists():
             raise RecordError(f"{path} has no rows: mend or delete it")
         return []
-    number, columns = TABLES.get(path.stem) or TABLES.get(path.stem.partition("_")[2], (2, LOG))
-    if columns is LOG:
-        columns = LOG | {f"G_conv{layer}": float for layer in range(1, 1 + len(found[0]) - len(LOG))}
+    columns, in_key = kinds_of(path)
+    if "loss" in columns:
+        columns |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(found[0]) - len(columns))}
     if list(found[0]) != list(columns):
         raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: mend or delete it")
     rows, keys = [], set()
     for line, cells in enumerate(found, start=2):
         row = {}
         for name, kind in columns.items():
+            convert, in_words = KINDS[kind]
             try:
-                row[name] = kind(cells[name])
+                row[name] = convert(cells[name])
             except ValueError:
-                expected = f"{name} is {cells[name]!r}, not {IN_WORDS[kind]}"
+                expected = f"{name} is {cells[name]!r}, not {in_words}"
                 raise RecordError(f"{path}, line {line}: {expected}; mend or delete the file") from None
-        key = tuple(row.values())[:number]
+        key = tuple(row.values())[:in_key]
         if key in keys:
             raise RecordError(f"{path}, line {line}: a second row for {', '.join(map(str, key))}; mend or delete it")
         keys.add(key)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from common import gradients, preprocess
 from common.data import Cifar
 from common.gradients import convolutions, magnitudes
-from common.records import hash_of_tensors, load_checkpoint, save_checkpoint
+from common.records import RecordError, hash_of_tensors, load_checkpoint, save_checkpoint
 from common.settings import Settings
 
 torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
@@ -71,7 +71,8 @@ def train(
     state = State(network, optimizers, generator, log)
     if checkpoint:
         run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images), "device": device.type}
-        run |= {"log_gradients": log_gradients, "torch": str(torch.__version__), **code_and_weights(network, prepare)}
+        run |= {"log_gradients": log_gradients, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+        run |= code_and_weights(network, prepare)
         start, seconds = resume(checkpoint, run, state)
     else:
         start, seconds = 0, 0.0
@@ -194,18 +195,28 @@ def save(checkpoint: Path, run: dict, state: State, iteration: int, seconds: flo
 
 
 def resume(checkpoint: Path, run: dict, state: State) -> tuple[int, float]:
-    """Take over what `save` wrote, if it is of the same run; return the next iteration and the seconds spent so far."""
+    """Take over what `save` wrote, if it is of the same run; return the next iteration and the seconds spent so far.
+
+    Raises `RecordError` for a file that is damaged; the state may then be changed.
+    """
     content = load_checkpoint(checkpoint)
-    if content is None or content.get("run") != run:
-        if content:
-            print(f"{checkpoint} is of other code or settings: starting again")
+    if content is None:
         return 0, 0.0
-    state.network.load_state_dict(content["network"])
-    for optimizer, optimizer_state in zip(state.optimizers, content["optimizers"]):
-        optimizer.load_state_dict(optimizer_state)
-    state.generator.set_state(content["generator"])
-    state.log.copy_(content["log"])
-    return content["iteration"], content["seconds"]
+    try:
+        if content["run"] != run:
+            print(f"{checkpoint} is of other code, settings or number of threads: starting again")
+            return 0, 0.0
+        epoch = run["images"] // run["batch_size"]
+        if content["iteration"] not in [*range(epoch, run["iterations"], epoch), run["iterations"]]:
+            raise ValueError
+        state.network.load_state_dict(content["network"])
+        for optimizer, optimizer_state in zip(state.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(optimizer_state)
+        state.generator.set_state(content["generator"])
+        state.log.copy_(content["log"])
+        return content["iteration"], float(content["seconds"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise RecordError(f"{checkpoint} is damaged; remove it") from error
 
 
 def code_and_weights(network: nn.Module, prepare: Callable[..., torch.Tensor]) -> dict[str, str]:

@@ -103,7 +103,7 @@ def main():
     else:
         for added in arguments.depth:
             experiment.run(of_depth(added), arguments)
-    draw(arguments.out)
+    draw(arguments.out)  # 2.3_depth from two depths on
     found = answer(arguments.out)
     for kind in ("no BatchNorm", "BatchNorm"):
         for added, row in found[kind].items():

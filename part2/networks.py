@@ -106,16 +106,18 @@ def deep_network(added: Sequence[nn.Module]) -> nn.Sequential:
 def numbered(*layers: nn.Module, **last: nn.Module) -> nn.Sequential:
     """A Sequential whose layers are named after their kind and the number of convolutions so far: conv1, relu1, …
 
-    Those in `last` keep the names that they come with. Raises `ValueError` for two layers of one name.
+    A second layer of a kind between two convolutions gets a longer name. Those in `last` keep the names that they
+    come with.
     """
     kinds = {nn.Conv2d: "conv", nn.BatchNorm2d: "norm", nn.MaxPool2d: "pool"}
     network, count = nn.Sequential(), 0
     for layer in layers:
         count += len(convolutions(layer))
         kind = next((kinds[kind] for kind in kinds if isinstance(layer, kind)), type(layer).__name__.lower())
-        if hasattr(network, f"{kind}{count}"):
-            raise ValueError(f"two layers would be named {kind}{count}")
-        network.add_module(f"{kind}{count}", layer)
+        name = f"{kind}{count}"
+        while hasattr(network, name):
+            name += "_"
+        network.add_module(name, layer)
     for name, layer in last.items():
         network.add_module(name, layer)
     return network

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from common import data, records
 from common.data import Cifar
+from common.experiment import is_measured
 from common.gradients import convolutions
 from common.results import epoch_of, read_log, read_rows
 
@@ -70,6 +72,22 @@ def measure_new_networks(
             for row in signals(make_network().double(), inputs, cifar.train_labels[:IMAGES]):
                 rows.append({"network": name, "seed": seed, **row})
     return rows
+
+
+def update_table(
+    table: Path,
+    makers: dict[str, Callable[[], nn.Sequential]],
+    prepare: Callable[..., torch.Tensor],
+    data_dir: str | None,
+    again: bool,
+) -> None:
+    """Write `measure_new_networks` of those that the table lacks, or of all `again`; rows of others are dropped."""
+    missing = {name: make for name, make in makers.items() if again or not is_measured(table, {"network": name})}
+    if missing:
+        print(f"measuring the signals of new networks: {', '.join(missing)}", flush=True)
+        kept = [row for row in records.read_rows(table) if row["network"] in makers.keys() - missing.keys()]
+        rows = kept + measure_new_networks(missing, prepare, data.load(data_dir))
+        records.write_rows(table, sorted(rows, key=lambda row: list(makers).index(row["network"])))
 
 
 @torch.no_grad()

@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import nn
 
-from common import data, experiment, options, overfitting, results
+from common import experiment, options, overfitting, results
 from common.experiment import Experiment
-from common.plots import BLUE, GREEN, GREY, PURPLE, SKY, Curve, comparison
-from common.records import write_rows
+from common.gradients import convolutions
+from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, Curve, comparison
 from common.settings import Settings
 from part2 import accuracy, cures, plots, signals, vanishing
 from part2.accuracy import OVERFITTING_IMAGES, prepare
@@ -32,7 +32,7 @@ class Cure(NamedTuple):
     make_network: Callable[[], nn.Sequential]
     number: str  # in the report
     change: str  # in a few words
-    color: str = GREY
+    color: str = ORANGE
     linestyle: str | tuple = "-"
 
 
@@ -50,6 +50,18 @@ CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)
 def experiment_of(name, unchanged=False):
     label, settings = (f"{name}_unchanged", Settings()) if unchanged else (name, CAREFUL)
     return Experiment("2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True)
+
+
+def broken_rule(network):
+    """What the question does not allow, or what cannot be measured, in words; None for a cure."""
+    if not isinstance(network, nn.Sequential):
+        return f"returns {type(network).__name__}, not nn.Sequential"
+    found, expected = len(convolutions(network)), len(convolutions(vanishing.vanishing_network()))
+    if found < expected:
+        return f"returns one with {found} convolutions, not {expected}"
+    if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()):
+        return "returns one with BatchNorm"
+    return None
 
 
 def curve_of(name):
@@ -124,11 +136,13 @@ def main():
     parser.add_argument("--unchanged", action="store_true", help="train them with the procedure as it is")
     arguments = options.parse(parser)
     for name in arguments.cures:
-        experiment.run(experiment_of(name, arguments.unchanged), arguments)
+        if rule := broken_rule(CURES[name].make_network()):  # now rather than after minutes of training
+            parser.error(f"argument --cures: what makes the network of {name} {rule}")
     signals_table = results.log_path(arguments.out, "2.4", "signals")
-    if arguments.retrain or not all(experiment.is_measured(signals_table, {"network": name}) for name in CURES):
-        makers = {name: cure.make_network for name, cure in CURES.items()}
-        write_rows(signals_table, signals.measure_new_networks(makers, prepare, data.load(arguments.data_dir)))
+    makers = {name: cure.make_network for name, cure in CURES.items()}
+    signals.update_table(signals_table, makers, prepare, arguments.data_dir, arguments.retrain)
+    for name in arguments.cures:
+        experiment.run(experiment_of(name, arguments.unchanged), arguments)
     if SOLUTION in arguments.cures and not arguments.unchanged:
         measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
         overfitting_table = results.log_path(arguments.out, "2.4", "overfitting")

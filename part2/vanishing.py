@@ -28,10 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from torch import nn
 
-from common import data, experiment, options, results
+from common import experiment, options, results
 from common.experiment import Experiment
 from common.plots import SKY, VERMILION, Curve, accuracy_curves
-from common.records import write_rows
 from part2 import cures, plots, signals
 from part2.accuracy import prepare
 from part2.networks import ADDED, deep_network
@@ -54,12 +53,6 @@ NEW_NETWORKS = {  # whose signals are measured, and how they are drawn
     "vanishing": (vanishing_network, CURVE._replace(label="PyTorch's default")),
     "he": (cures.he_initialized, Curve("2.4", "he", "He initialisation", SKY, (0, (1, 1)))),
 }
-
-
-def measure_signals(cifar):
-    """(a) and (b): rows of what is left of the gradient and of the images after each layer of new networks."""
-    makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
-    return signals.measure_new_networks(makers, prepare, cifar)
 
 
 def measure_live_channels(network, cifar):
@@ -119,12 +112,11 @@ def least_live(out, name):
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
-    experiment.measure_trained(
-        EXPERIMENT, results.log_path(arguments.out, "2.3", "active"), measure_live_channels, arguments
-    )
-    table = results.log_path(arguments.out, "2.3", "signals")
-    if arguments.retrain or not all(experiment.is_measured(table, {"network": name}) for name in NEW_NETWORKS):
-        write_rows(table, measure_signals(data.load(arguments.data_dir)))
+    table = results.log_path(arguments.out, "2.3", "active")  # (c): of the trained ones
+    experiment.measure_trained(EXPERIMENT, table, measure_live_channels, arguments)
+    table = results.log_path(arguments.out, "2.3", "signals")  # (a) and (b): of new networks
+    makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
+    signals.update_table(table, makers, prepare, arguments.data_dir, arguments.retrain)
     draw(arguments.out)
     found = answer(arguments.out)
     live = ", ".join(f"{least['active']:.0%} (convolution {least['convolution']})" for least in found["least_live"])

@@ -10,7 +10,9 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import matplotlib
 import typst
+from matplotlib import font_manager, ft2font
 
-from common import options, results
+from common import options, plots, results
 from common.held_out import held_out_means
 from common.records import ROOT, RecordError, replacing
 from common.results import log_path
@@ -31,6 +34,7 @@ from report import figures
 from report.runs import fp32_folder
 
 TEXT = ROOT / "report" / "report.typ"
+FONTS = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("[!L]*.ttf"))  # not LastResort's boxes
 MOST_PAGES = 12
 QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
 
@@ -111,32 +115,50 @@ def typeset(arguments, target):
     """Write the report; raise `RecordError` if it is not what the assignment asks for."""
     out = arguments.out.resolve()
     numbers = json.dumps(answers(out))
-    compiler = typst.Compiler(
-        TEXT,
-        root=out.anchor,
-        sys_inputs={
-            "answers": numbers,
-            "fingerprint": fingerprint(numbers),
-            "figures": "/" + (out / "figures").relative_to(out.anchor).as_posix(),
-            "author": arguments.author,
-            "penn_key": arguments.penn_key,
-            "collaborators": ", ".join(arguments.collaborator) or "none",
-            "trial": results.departures_in_words(out),
-        },
-        font_paths=[Path(matplotlib.get_data_path()) / "fonts" / "ttf"],
-        ignore_system_fonts=True,
-    )
-    try:
-        check(compiler, out)
-        with replacing(target) as temporary:
-            compiler.compile(output=temporary, format="pdf", timestamp=0)
-    except RuntimeError as error:  # also of a query
-        raise RecordError(f"Typst: {str(error).splitlines()[0]}") from error
+    with tempfile.TemporaryDirectory() as fonts:
+        for font in FONTS:
+            shutil.copy(font, fonts)
+        compiler = typst.Compiler(
+            TEXT,
+            root=out.anchor,
+            sys_inputs={
+                "answers": numbers,
+                "fingerprint": fingerprint(numbers),
+                "figures": "/" + (out / "figures").relative_to(out.anchor).as_posix(),
+                "author": arguments.author,
+                "penn_key": arguments.penn_key,
+                "collaborators": ", ".join(arguments.collaborator) or "none",
+                "trial": results.departures_in_words(out),
+            },
+            font_paths=[fonts],
+            ignore_system_fonts=not needs_system_fonts(arguments),
+        )
+        try:
+            check(compiler, out)
+            with replacing(target) as temporary:
+                compiler.compile(output=temporary, format="pdf", timestamp=0)
+        except RuntimeError as error:  # also of a query
+            raise RecordError(f"Typst: {str(error).splitlines()[0]}") from error
 
 
 def fingerprint(numbers):
     """Of the report's text and numbers; the PDF bears it among its keywords."""
-    return hashlib.sha256(TEXT.read_bytes() + numbers.encode()).hexdigest()
+    return hashlib.sha256((TEXT.read_text(encoding="utf-8") + numbers).encode()).hexdigest()
+
+
+def needs_system_fonts(arguments):
+    """Whether a name has letters that matplotlib's fonts lack; raises `RecordError` for one that no font here has."""
+    letters = set("".join([arguments.author, *arguments.collaborator]))
+    ours = letters_of(FONTS)
+    if letters <= ours:
+        return False
+    if missing := letters - ours - letters_of(font_manager.findSystemFonts()):
+        raise RecordError(f"no font on this machine has the letter {min(missing)!r} of a name")
+    return True
+
+
+def letters_of(fonts):
+    return {chr(code) for font in fonts for code in ft2font.FT2Font(str(font)).get_charmap()}
 
 
 def check(compiler, out):
@@ -150,7 +172,7 @@ def check(compiler, out):
         raise RecordError(f"the report has {pages} pages, more than {MOST_PAGES}")
     for what, expected, found in [
         ("a section for question", QUESTIONS, values("question")),
-        ("the figure", sorted(path.stem for path in (out / "figures").glob("*.pdf")), values("plot")),
+        ("the figure", [name for name in plots.DRAWN if (out / "figures" / f"{name}.pdf").exists()], values("plot")),
     ]:
         missing = [name for name in expected if name not in found]
         if missing:
@@ -161,9 +183,10 @@ def parser(description):
     """The flags that say whose report it is, and from which logs."""
     parser = options.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--author", default="Reference solution", help="(default: %(default)s)")
+    add("--author", type=options.words, default="Reference solution", help="(default: %(default)s)")
     add("--penn-key", default="reference", type=penn_key, help="(default: %(default)s)")
-    add("--collaborator", action="append", default=[], help="at most two; give the flag once for each")
+    text = "at most two; give the flag once for each"
+    add("--collaborator", type=options.words, action="append", default=[], help=text)
     options.add_out(parser, "folder of logs/ and figures/ (default: report)")
     return parser
 
@@ -174,17 +197,25 @@ def penn_key(text):
     return text
 
 
-def build(arguments, target):
+def parse(parser):
+    """Parse, and refuse at once what the report would refuse in the end."""
+    arguments = parser.parse_args()
     if len(arguments.collaborator) > 2:
-        raise RecordError("the assignment allows at most two collaborators")
+        parser.error("the assignment allows at most two collaborators")
+    needs_system_fonts(arguments)
+    return arguments
+
+
+def build(arguments, target):
     figures.draw(arguments.out)
     typeset(arguments, target)
-    print(f"wrote {target}")
 
 
 def main():
-    arguments = parser(__doc__).parse_args()
-    build(arguments, arguments.out / "report.pdf")
+    arguments = parse(parser(__doc__))
+    target = arguments.out / "report.pdf"
+    build(arguments, target)
+    print(f"wrote {target}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
 Stop it whenever you like: the same command goes on where it was.
 """
 
+import ctypes
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +35,7 @@ def run(command, flags, advance):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=end_with_parent if sys.platform == "linux" else None,
     )
     try:
         while True:
@@ -47,11 +50,17 @@ def run(command, flags, advance):
         raise RecordError(f"`python {command}` failed: {(errors.strip().splitlines() or ['without a word'])[-1]}")
 
 
+def end_with_parent():
+    """Have the kernel kill this process when its parent ends, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def main():
     parser = build.parser(__doc__)
     options.add_seeds(parser, None, "in place of each experiment's own")
     parser.add_argument("--quick", action="store_true", help="30 iterations of 20 generated images each")
-    arguments = parser.parse_args()
+    arguments = build.parse(parser)
+    options.make_folders(parser, arguments.out)
     flags = ["--out", str(arguments.out), *(QUICK_FLAGS if arguments.quick else [])]
     seeds = arguments.seeds or ([0] if arguments.quick else None)
     runs = [run._replace(seeds=seeds) if seeds and run.seeds else run for run in RUNS]
@@ -76,7 +85,9 @@ def main():
             run(command, flags, advance)
             done += expected
             bar.write(f"{command}: {time.monotonic() - began:.0f} s")
-    build.build(arguments, arguments.out / "report.pdf")
+    target = arguments.out / "report.pdf"
+    build.build(arguments, target)
+    print(f"wrote {target}")
 
 
 if __name__ == "__main__":

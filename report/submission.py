@@ -19,35 +19,36 @@ from part3.networks import NETWORKS, weights_of
 from report import build
 
 
-def files():
+def files(out):
     """What goes into the ZIP beside the report: `{name in the ZIP: file}`."""
     packed = {}
     for part in ("part1", "part2", "part3"):
         for folder, name in [(ROOT / part, part), (ROOT / "common", f"{part}/common")]:
-            packed |= {f"{name}/{path.name}": path for path in sorted(folder.glob("*.py"))}
+            packed |= {f"{name}/{path.name}": path for path in sorted(folder.glob("*.py")) if path.stem.isidentifier()}
         packed[f"{part}/requirements.txt"] = ROOT / "requirements.txt"
-    for path in weights_of(options.REPORT, *NETWORKS):
-        packed[f"part3/{path.relative_to(ROOT).as_posix()}"] = path
+    for path in weights_of(out, *NETWORKS):
+        packed[f"part3/report/weights/{path.name}"] = path
     return packed
 
 
 def main():
     parser = build.parser(__doc__)
     parser.set_defaults(penn_key=None)
-    arguments = parser.parse_args()
+    arguments = build.parse(parser)
     if arguments.penn_key is None:
         parser.error("argument --penn-key: the ZIP is named after it")
-    packed = files()
+    packed = files(arguments.out)
     for path in packed.values():
         if not path.exists():
             raise RecordError(f"{path} is missing: `python part3/transfer.py` trains it")
+    target = arguments.out / f"1-{arguments.penn_key}.zip"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.pdf"
         build.build(arguments, report)
-        target = arguments.out / f"1-{arguments.penn_key}.zip"
         with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, path in {"report.pdf": report, **packed}.items():
-                archive.write(path, name)
+                dated_1980 = zipfile.ZipInfo(name)  # the same files, the same bytes
+                archive.writestr(dated_1980, path.read_bytes(), zipfile.ZIP_DEFLATED)
     print(f"wrote {target}")
 
 

@@ -22,6 +22,7 @@ def copy(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
     for name in ("logs", "trials/fp32"):
         shutil.copytree(REPORT / name, out / name, ignore=shutil.ignore_patterns("figures"))
+    shutil.copytree(REPORT / "weights", out / "weights")
     shutil.copytree(REPORT / "figures" / "adversarial", out / "figures" / "adversarial")
     return out
 
@@ -120,3 +121,43 @@ def test_fp32_runs_lie_beside_the_others_or_among_them(tmp_path):
     )
     shutil.copytree(REPORT / "trials/fp32/logs", tmp_path / "logs")
     assert fp32_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["Ada Lovelace", "Zoë Ångström", "Нина", "Ελένη", "Nguyễn", "أمينة"])
+def test_names_that_the_reports_fonts_have_need_no_others(name):
+    assert not build.needs_system_fonts(build.parser("").parse_args(["--author", name]))
+
+
+def test_a_letter_that_no_font_has_is_named(monkeypatch):
+    monkeypatch.setattr(build.font_manager, "findSystemFonts", lambda: [])
+    arguments = build.parser("").parse_args(["--author", "Ada", "--collaborator", "李"])
+    with pytest.raises(RecordError, match="李"):
+        build.needs_system_fonts(arguments)
+    monkeypatch.setattr(build, "letters_of", lambda fonts: set("Ada" if fonts else "李"))
+    assert build.needs_system_fonts(arguments)
+
+
+def test_the_same_files_give_the_same_zip(copy, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda out: None)
+    monkeypatch.setattr(build, "check", lambda compiler, out: None)
+    made = []
+    for _ in range(2):
+        run(monkeypatch, submission, "--out", copy, "--penn-key", "bob")
+        made.append((copy / "1-bob.zip").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_every_run_is_checked_before_anything_is_drawn(copy, monkeypatch):
+    """A log without its last row, and a table with a word in a cell: the command that writes it is named."""
+    monkeypatch.setattr(figures, "SCRIPTS", ())
+    figures.draw(copy)
+    for name, damage, command in [
+        ("2.3_depth2", lambda text: text[: text.rindex("\n", 0, -1) + 1], "part2/controls.py --depth 0 2 5 10"),
+        ("3.2_matrix", lambda text: text.replace("500", "many"), "part3/transfer.py"),
+    ]:
+        path = copy / "logs" / f"{name}.csv"
+        unchanged = path.read_text()
+        path.write_text(damage(unchanged))
+        with pytest.raises(RecordError, match=rf"{name}.csv.*`python {re.escape(command)}"):
+            figures.draw(copy)
+        path.write_text(unchanged)

@@ -9,7 +9,6 @@ import torch
 
 from common import records
 from common.records import ROOT
-from common.results import read_log
 
 
 def test_replacing_keeps_the_good_file_when_writing_fails(tmp_path):
@@ -25,7 +24,7 @@ def test_floats_have_six_significant_digits_however_small(tmp_path):
     path = tmp_path / "logs" / "x.csv"
     records.write_rows(path, [{"seed": 0, "G": 2.718281828e-13}, {"seed": 1, "G": 0.1}])
     assert path.read_text() == "seed,G\n0,2.71828e-13\n1,0.1\n"
-    assert read_log(path)[0]["G"] == [2.71828e-13]
+    assert [row["G"] for row in records.read_rows(path)] == ["2.71828e-13", "0.1"]
 
 
 def test_merged_rows_replace_their_key_and_keep_the_order_of_seeds(tmp_path):
@@ -78,14 +77,15 @@ def test_processes_that_merge_at_once_lose_nothing(tmp_path):
 
 def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
     code = (
-        "with records.lock(path, 'waiting'):\n"
+        "with records.lock(path, 'busy', seconds=float(sys.argv[2])):\n"
         "    print('held', (path.parent / 'released').exists(), flush=True); time.sleep(60)"
     )
-    holder, waiter = (run_python(code, tmp_path / "x.lock") for _ in range(2))
+    holder, waiter = (run_python(code, tmp_path / "x.lock", seconds) for seconds in (0, 60))
     go(holder)
     assert holder.stdout.readline() == "held False\n"
+    with pytest.raises(records.RecordError, match="busy"), records.lock(tmp_path / "x.lock", "busy"):
+        pass
     go(waiter)
-    assert waiter.stdout.readline() == "waiting\n"
     time.sleep(0.5)
     (tmp_path / "released").touch()  # if the waiter held the lock before this, it says so
     holder.kill()
@@ -95,7 +95,7 @@ def test_a_lock_is_held_until_its_process_is_killed(tmp_path):
 
 def test_a_lock_that_cannot_be_made_is_an_os_error(tmp_path):
     (tmp_path / "x.lock").mkdir()
-    with pytest.raises(OSError, match="cannot lock"), records.lock(tmp_path / "x.lock"):
+    with pytest.raises(OSError, match="cannot lock"), records.lock(tmp_path / "x.lock", "busy"):
         pass
 
 

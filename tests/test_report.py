@@ -153,9 +153,9 @@ def test_whoever_loads_the_committed_weights_and_images_finds_the_confidences_ag
     network = table1_network().eval()
     network.load_state_dict(load_checkpoint(REPORT / "weights" / "1.4_crop_seed0.pt"))
     rows = read_rows(REPORT / "logs" / "3.1_adversarial.csv")
-    assert [row["category"] for row in rows] == [str(category) for category in range(10) for _ in range(2)]
+    assert [row["category"] for row in rows] == [category for category in range(10) for _ in range(2)]
     for row in rows:
-        index, true, wrong = (int(row[name]) for name in ("index", "category", "category_after"))
+        index, true, wrong = (row[name] for name in ("index", "category", "category_after"))
         assert cifar.test_labels[index] == true != wrong
         original, attacked = (
             torch.from_numpy(255 * plt.imread(REPORT / "figures" / "adversarial" / name)).round().permute(2, 0, 1)
@@ -165,16 +165,16 @@ def test_whoever_loads_the_committed_weights_and_images_finds_the_confidences_ag
         with torch.no_grad():
             before, after = network(crop.prepare(torch.stack([original, attacked]), cifar.statistics)).softmax(1)
         assert before.argmax() == true and after.argmax() == wrong
-        assert before[true].item() == pytest.approx(float(row["confidence_before"]), abs=1e-3)
-        assert after[wrong].item() == pytest.approx(float(row["confidence_after"]), abs=1e-3) and after[wrong] > 0.9899
+        assert before[true].item() == pytest.approx(row["confidence_before"], abs=1e-3)
+        assert after[wrong].item() == pytest.approx(row["confidence_after"], abs=1e-3) and after[wrong] > 0.9899
         distance = (attacked - original).abs().max()
-        assert distance == float(row["linf"]) <= int(row["iterations"])
+        assert distance == row["linf"] <= row["iterations"]
 
 
 def test_every_attack_is_in_the_table_and_says_whether_it_succeeded():
     rows = read_rows(REPORT / "logs" / "3.1_attacks.csv")
-    assert [int(row["index"]) for row in rows] == list(range(10_000))
+    assert [row["index"] for row in rows] == list(range(10_000))
     for row in rows:
-        wrong_and_sure = row["category_after"] != row["category"] and float(row["confidence_after"]) >= 0.99
-        assert row["succeeded"] == str(int(wrong_and_sure))
-        assert float(row["linf"]) <= int(row["iterations"])
+        wrong_and_sure = row["category_after"] != row["category"] and row["confidence_after"] >= 0.99
+        assert row["succeeded"] == int(wrong_and_sure)
+        assert row["linf"] <= row["iterations"]

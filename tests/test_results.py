@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from common import options, results
 from common.plots import running_mean
 from common.records import RecordError, merge_rows, write_rows
-from common.results import DEPARTURES, RESULT, category, finite, log_path, read_log, share, whole
+from common.results import DEPARTURES, log_path, read_log
 
 
 def write_log(out, name, accuracies):
@@ -20,9 +21,18 @@ def write_log(out, name, accuracies):
     write_rows(log_path(out, "1.1", name), rows)
 
 
+def write_result(out, cells):
+    row = dict.fromkeys(results.kinds_of(Path("results.csv"))[0], 1) | {"question": "1.1"} | cells
+    merge_rows(out / "logs/results.csv", [row], key=["question", "name", "seed"])
+
+
 def write_results(out, name, accuracies):
     for seed, accuracy in enumerate(accuracies):
-        row = dict.fromkeys(RESULT, 1) | {"question": "1.1", "name": name, "seed": seed}
+        row = dict.fromkeys(results.kinds_of(Path("results.csv"))[0], 1) | {
+            "question": "1.1",
+            "name": name,
+            "seed": seed,
+        }
         merge_rows(out / "logs/results.csv", [row | {"test_accuracy": accuracy}], key=["question", "name", "seed"])
 
 
@@ -86,8 +96,8 @@ DAMAGES = {
     "a row twice": lambda text: text + text.splitlines(keepends=True)[-1],
     "all rows twice": lambda text: text + text.partition("\n")[2],
 }
-VALUES = {whole: ["-1", "inf", "²", "1.5", "x", ""], share: ["-3", "7", "nan", "x", ""], category: ["10", "-1", ""]}
-VALUES |= {finite: ["nan", "inf", "x", "", "1,5"], float: ["x", ""]}
+VALUES = {"whole": ["-1", "inf", "²", "1.5", "x", ""], "share": ["-3", "7", "nan", "x", ""], "float": ["x", ""]}
+VALUES |= {"category": ["10", "-1", ""], "finite": ["nan", "inf", "x", "", "1,5"], "text": []}
 
 
 @pytest.mark.parametrize("path", TYPED, ids=lambda path: path.stem)
@@ -102,7 +112,7 @@ def test_a_damaged_table_is_one_line_that_names_the_file(path, tmp_path):
             read(copy)
         assert "\n" not in str(error.value), name
     plain = text.replace('"', "'").replace("solution, learning", "solution: learning")  # no commas in cells
-    for column, kind in ((column, kind) for column, kind in kinds_of(path).items() if kind is not str):
+    for column, kind in results.kinds_of(path)[0].items():
         for value in VALUES[kind]:
             copy.write_text(cell(plain, column, value))
             with pytest.raises(RecordError, match=rf"{re.escape(str(copy))}(, line 2: {column} is| is not a table)"):
@@ -110,13 +120,14 @@ def test_a_damaged_table_is_one_line_that_names_the_file(path, tmp_path):
     assert all(type(row[column]) in (str, int, float) for row in rows for column in row)
 
 
-def kinds_of(path):
-    return (results.TABLES.get(path.stem) or results.TABLES.get(path.stem.partition("_")[2], (2, results.LOG)))[1]
-
-
 def test_a_log_that_was_cut_is_not_finished_and_one_with_a_hole_is_an_error(tmp_path):
     write_log(tmp_path, "raw", [0.5] * 60)
-    row = dict.fromkeys(RESULT, 1) | {"question": "1.1", "name": "raw", "seed": 0, "iterations": 60}
+    row = dict.fromkeys(results.kinds_of(Path("results.csv"))[0], 1) | {
+        "question": "1.1",
+        "name": "raw",
+        "seed": 0,
+        "iterations": 60,
+    }
     merge_rows(tmp_path / "logs/results.csv", [row], key=["question", "name", "seed"])
     log = log_path(tmp_path, "1.1", "raw")
     assert results.finished(log) == {0}

@@ -2,6 +2,8 @@
 
 import importlib
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -10,12 +12,13 @@ from statistics import mean
 import pytest
 import torch
 
-from common import data, experiment, held_out, options, overfitting
+from common import data, experiment, held_out, options, overfitting, training
 from common.options import trial_path
-from common.records import load_checkpoint, read_rows
-from common.results import RESULT, departures, final_accuracies, log_path, runs
-from part1 import comparison, crop
-from part2 import cures, design, signals, solution, vanishing
+from common.records import ROOT, RecordError, load_checkpoint, read_rows
+from common.results import departures, final_accuracies, kinds_of, log_path, runs
+from common.settings import Settings
+from part1 import comparison, crop, raw
+from part2 import controls, cures, design, signals, solution, vanishing
 from part2.networks import ADDED
 from part3 import adversarial, transfer
 
@@ -67,8 +70,9 @@ BAD_INPUT = {
     "--out {tmp}/results-are-garbage": "has the columns a poem, not question,name",
     "--out {tmp}/log-is-ragged": "is not a table",
     "--out {tmp}/results-are-latin": "is not a table",
-    "--out {tmp}/checkpoint-is-garbage": "is not a checkpoint",
-    "--retrain --out {tmp}/checkpoint-is-garbage": "is not a checkpoint",
+    "--out ": "is empty",
+    "--seeds 1_0": "whole number",
+    "--seeds ٣": "whole number",
     "--out {tmp}/other-precision": "name another folder with --out",
     "--unknown": "unrecognized arguments",
     "--iter 5": "unrecognized arguments",
@@ -97,11 +101,10 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
     write_in("results-are-garbage", results, "a poem\nabout a CNN\n")
     write_in("results-are-latin", results, "")
     (tmp_path / "results-are-latin" / FOLDER / results).write_bytes(b"\xe9\xff")
-    write_in("checkpoint-is-garbage", "checkpoints/1.4_crop_seed0.pt", "a poem")
-    write_in("other-precision", results, f"{','.join(RESULT)}\n{','.join(row)}\n")
+    write_in("other-precision", results, f"{','.join(kinds_of(Path('results.csv'))[0])}\n{','.join(row)}\n")
 
     expected = BAD_INPUT[flags]
-    flags = flags.format(tmp=tmp_path).split()
+    flags = flags.format(tmp=tmp_path).split(" ")
     defaults = ["--out", str(tmp_path / "out"), *map(str, TRIAL)]
     monkeypatch.setattr("sys.argv", ["crop.py", *defaults, *flags])
     with pytest.raises(SystemExit) as stop:
@@ -161,7 +164,8 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "train_seed", None)  # a finished log needs no training
         again = [line for line in run() if "already" not in line]
-    assert again == [line for line in first if " seed 0: " not in line]  # all but the lines on seeds just trained
+    done = [line for line in first if " seed 0: " in line or line.startswith("measuring")]
+    assert again == [line for line in first if line not in done]
     assert files(out / "logs") == logs and files(out / "figures") == figures
 
     monkeypatch.setattr(module, "draw", lambda out: None)  # done twice already
@@ -277,6 +281,20 @@ def test_a_trial_says_in_a_file_what_it_departs_in_and_a_folders_name_says_nothi
     assert out == tmp_path / "trials" / "20x20" and departures(out) == {}
 
 
+def test_a_cure_that_breaks_a_rule_is_refused_before_it_is_trained(tmp_path, monkeypatch, capsys):
+    def refused(make_network):
+        monkeypatch.setitem(solution.CURES, "mine", solution.Cure(make_network, "v", "(v) mine"))
+        monkeypatch.setattr("sys.argv", ["solution.py", *SHORT, "--out", str(tmp_path), "--cures", "mine"])
+        with pytest.raises(SystemExit) as stop:
+            options.run_script(solution.main)
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    assert "returns NoneType" in refused(lambda: None)
+    assert "returns one with 26 convolutions, not 27" in refused(lambda: vanishing.vanishing_network(19))
+    assert "returns one with BatchNorm" in refused(controls.batchnorm_network)
+
+
 def test_a_new_cure_is_a_function_and_a_line(tmp_path, monkeypatch, capsys):
     """Trained, measured, tabled and drawn under a name and in a color that nothing else has been told of."""
 
@@ -310,7 +328,7 @@ def test_a_wrong_data_dir_is_an_error_also_where_no_data_is_needed(monkeypatch, 
     monkeypatch.setattr("sys.argv", ["crop.py", "--data-dir", "nowhere"])
     with pytest.raises(SystemExit) as stop:
         options.run_script(crop.main)
-    assert stop.value.code == 2 and "nowhere is not a folder" in capsys.readouterr().err
+    assert stop.value.code == 2 and "'nowhere' is not a folder" in capsys.readouterr().err
 
 
 def test_killed_at_several_moments_ends_in_the_same_bytes(start_main, tmp_path):
@@ -389,10 +407,95 @@ def test_a_comparison_that_is_killed_goes_on_and_ends_in_the_same_table(start_ma
     assert [row] == read_rows(tmp_path / "whole" / table)
 
 
-def test_two_at_once_train_once_and_agree(start_script, tmp_path):
-    flags = (*TRIAL, "--out", tmp_path)
-    outputs = [finish(process) for process in [start_script("part1/crop.py", *flags) for _ in range(2)]]
-    assert outputs[0].splitlines()[-2:] == outputs[1].splitlines()[-2:]
-    assert sum("seed 0: " in output for output in outputs) == 1
-    rows = (tmp_path / FOLDER / "logs/1.4_crop.csv").read_text().splitlines()
-    assert len(rows) == 1 + 40 and len(set(rows)) == len(rows)
+def test_a_second_process_is_refused_what_the_first_is_training(start_main, tmp_path, monkeypatch, capsys):
+    flags = ("--data-dir", "synthetic", "--iterations", 2000, "--batch-size", 20, "--out", tmp_path)
+    checkpoints = trial_path(tmp_path, {"batch_size": 20, "images": "synthetic"}) / "checkpoints"
+    first = start_main("part1.crop", *flags)
+    while not (checkpoints / "1.4_crop_seed0.lock").exists():
+        assert first.is_alive()
+        time.sleep(0.005)
+    time.sleep(0.5)  # it has made the file: let it lock it
+    monkeypatch.setattr("sys.argv", ["crop.py", *map(str, flags)])
+    with pytest.raises(SystemExit) as stop:
+        options.run_script(crop.main)
+    errors = capsys.readouterr().err
+    assert stop.value.code == 2 and errors == "crop.py: error: 1.4_crop_seed0 is being trained by another process\n"
+    assert first.is_alive()
+
+
+def test_a_damaged_checkpoint_is_said_and_trained_anew(tmp_path, monkeypatch, capsys):
+    few_images(monkeypatch)
+    flags = [*SHORT, "--out", str(tmp_path)]
+    out = tmp_path / SHORT_FOLDER
+    log, checkpoint = out / "logs/1.1_raw.csv", out / "checkpoints/1.1_raw_seed0.pt"
+    states = []
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.argv", ["raw.py", *flags])
+        save = training.save
+        patch.setattr(training, "save", lambda path, *state: states.append(path) or save(path, *state))
+        options.run_script(raw.main)
+    whole = log.read_bytes()
+    assert states == [checkpoint] and not checkpoint.exists()
+
+    monkeypatch.setattr("sys.argv", ["raw.py", *flags, "--retrain"])
+    weights = load_checkpoint(out / "weights/1.1_raw_seed0.pt")
+    run = {"run": None, "network": weights, "optimizers": [], "iteration": 10, "seconds": 1.0}
+    damages = [{"a": "poem"}, {1: 2}, weights, run]
+    for damage in [b"", b"a poem", *damages, [1, 2], 7, None]:
+        checkpoint.parent.mkdir(exist_ok=True)
+        checkpoint.write_bytes(damage) if isinstance(damage, bytes) else torch.save(damage, checkpoint)
+        options.run_script(raw.main)
+        output = capsys.readouterr().out
+        assert "starting again" in output and log.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iteration": -1}, {"iteration": 10**9}, {"iteration": 7}, {"iteration": "many"}, {"seconds": "long"},
+        {"network": {}}, {"network": []}, {"optimizers": []}, {"optimizers": None}, {"generator": torch.zeros(3)},
+        {"generator": 5}, {"log": torch.zeros(2, 3)}, {"log": None},
+    ],
+)  # fmt: skip
+def test_a_checkpoint_with_another_content_is_damaged(changed, tmp_path):
+    """Its bytes are as they were written; what they say is not what a run writes."""
+    cifar = data.synthetic(200, 10)
+    settings = Settings(iterations=20, batch_size=20)
+    whole = training.train(raw.table1_network, raw.prepare, cifar, settings, 0, checkpoint=tmp_path / "run.pt")
+    state = torch.load(tmp_path / "run.pt", weights_only=True)
+    torch.save(state | changed, tmp_path / "run.pt")
+    with pytest.raises(RecordError, match="is damaged"):
+        training.train(raw.table1_network, raw.prepare, cifar, settings, 0, checkpoint=tmp_path / "run.pt")
+    torch.save(state, tmp_path / "run.pt")
+    again = training.train(raw.table1_network, raw.prepare, cifar, settings, 0, checkpoint=tmp_path / "run.pt")
+    assert again[1] == whole[1]
+
+
+def test_any_terminal_will_do(tmp_path):
+    """Output whose encoding lacks "±", a reader that goes away, no error output."""
+    flags = "--data-dir synthetic --iterations 2 --batch-size 20"
+    for command in (
+        f"PYTHONIOENCODING=ascii {sys.executable} part1/raw.py {flags} --seeds 0 1 --out {tmp_path}/a",
+        f"set -o pipefail; {sys.executable} part1/raw.py {flags} --out {tmp_path}/b | head -c 1 > {tmp_path}/head",
+        f"{sys.executable} part1/raw.py {flags} --out {tmp_path}/c 2>&-",
+    ):
+        process = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+        assert process.returncode == 0 and process.stderr == "", process.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_run_in_one_line(number, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.argv", ["raw.py"])
+    with pytest.raises(SystemExit) as stop:
+        options.run_script(lambda: signal.raise_signal(number))
+    assert stop.value.code == 130 and capsys.readouterr().err.startswith("\ninterrupted")
+
+
+def test_too_little_memory_is_one_line(monkeypatch, capsys):
+    def ask_for_much():
+        torch.empty(10**15)
+
+    monkeypatch.setattr("sys.argv", ["raw.py"])
+    with pytest.raises(SystemExit) as stop:
+        options.run_script(ask_for_much)
+    assert stop.value.code == 2 and capsys.readouterr().err.startswith("raw.py: error: not enough memory")
