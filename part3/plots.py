@@ -7,6 +7,7 @@ import numpy as np
 
 from common.data import CLASSES
 from common.plots import BLACK, BLUE, FULL_WIDTH, GREEN, VERMILION, save
+from common.records import RecordError
 from common.results import read_rows
 
 AMPLIFIED = 8  # the factor by which perturbations are shown
@@ -21,7 +22,18 @@ def pair_names(row: dict) -> tuple[str, str]:
 def read_pairs(out: Path, table: Path) -> list[tuple[dict, np.ndarray, np.ndarray]]:
     """Rows of the table with original and adversarial image, `(32, 32, 3)` in 0..1."""
     folder = out / "figures" / "adversarial"
-    return [(row, *(plt.imread(folder / name) for name in pair_names(row))) for row in read_rows(table)]
+    return [(row, *(read_image(folder / name) for name in pair_names(row))) for row in read_rows(table)]
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image as it was saved; raises `RecordError` if it is missing or damaged."""
+    try:
+        image = plt.imread(path)
+    except (OSError, SyntaxError, ValueError):  # as matplotlib's reader says it
+        image = None
+    if image is None or image.shape != (32, 32, 3):
+        raise RecordError(f"{path} is missing or damaged; `python part3/adversarial.py --retrain` makes it anew")
+    return image
 
 
 def attacked_rows(table: Path) -> list[dict]:

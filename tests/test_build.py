@@ -7,11 +7,14 @@ import subprocess
 import sys
 import zipfile
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from common import options
 from common.options import REPORT
 from common.records import ROOT, RecordError, read_rows
+from part3 import adversarial, plots
 from report import build, figures, submission
 from report.runs import fp32_folder
 
@@ -161,3 +164,21 @@ def test_every_run_is_checked_before_anything_is_drawn(copy, monkeypatch):
         with pytest.raises(RecordError, match=rf"{name}.csv.*`python {re.escape(command)}"):
             figures.draw(copy)
         path.write_text(unchanged)
+
+
+def test_a_damaged_image_is_one_line(copy):
+    tables = adversarial.tables_in(copy)
+    path = sorted((copy / "figures" / "adversarial").glob("*.png"))[0]
+    whole = path.read_bytes()
+    other = copy / "other.png"
+    for shape in ((8, 8, 3), (32, 32, 4)):  # of another size, of another mode
+        plt.imsave(other, np.zeros(shape))
+        for content in (other.read_bytes(), b"", whole[:100], b"a poem"):
+            path.write_bytes(content)
+            with pytest.raises(RecordError, match=re.escape(f"{path} is missing or damaged")):
+                plots.read_pairs(copy, tables["adversarial"])
+    path.unlink()
+    with pytest.raises(RecordError, match="is missing or damaged"):
+        plots.read_pairs(copy, tables["adversarial"])
+    path.write_bytes(whole)
+    assert len(plots.read_pairs(copy, tables["adversarial"])) == 20
