@@ -1,6 +1,7 @@
 """Running an experiment: its seeds trained where the log lacks them, its networks measured where a table lacks that."""
 
 import argparse
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -44,6 +45,13 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     log = log_path(arguments.out, experiment.question, experiment.name)
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
+    of_this_kind = kind(experiment, arguments)
+    for row in read_rows(log.with_name("measured.csv")):
+        if row["table"] == log.name and row["weights"] not in map(str, wanted) and row["sha256"] != of_this_kind:
+            raise RecordError(
+                f"{log} has seed {row['weights']} of another network, pre-processing or settings: --retrain it, "
+                "or name another folder with --out"
+            )
     if wanted:
         refuse_mixture(log, [row for seed, row in runs(log).items() if seed not in wanted], arguments)
         cifar = data.load(arguments.data_dir, arguments.device)
@@ -76,11 +84,23 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
                 "torch": str(torch.__version__),
                 "commit": code,
             }
+            note = {"table": log.name, "weights": seed, "sha256": of_this_kind}
+            merge_rows(log.with_name("measured.csv"), [note], key=["table", "weights"])
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             checkpoint.unlink()  # last: until then, nothing of a training is lost
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
     print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log
+
+
+def kind(experiment: Experiment, arguments: argparse.Namespace) -> str:
+    """A hash of what all seeds of an experiment have in common, its functions' code and its settings.
+
+    Seeds of two kinds have no mean.
+    """
+    settings = replace(experiment.settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
+    code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
+    return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()
 
 
 def train_seed(

@@ -1,12 +1,15 @@
 """CSV tables and checkpoints: written whole or not at all, by one process at a time. A table's rows are dicts."""
 
+import ast
 import contextlib
 import csv
 import functools
 import hashlib
+import inspect
 import os
 import sqlite3
 import subprocess
+import textwrap
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -165,6 +168,17 @@ def hash_of_tensors(tensors: dict[str, torch.Tensor]) -> str:
     for tensor in tensors.values():
         content.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.cpu().contiguous().numpy().tobytes())
     return content.hexdigest()
+
+
+def code_of(part) -> str:
+    """The source of a module, class or function without comments, docstrings and layout."""
+    if isinstance(part, functools.partial):
+        return f"{code_of(part.func)} {part.args} {part.keywords}"
+    tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def commit() -> str:

@@ -1,12 +1,8 @@
 """THE training procedure of the whole assignment: train(), its optimizers, and how a stopped run goes on."""
 
-import ast
-import functools
 import hashlib
-import inspect
 import math
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,7 +17,7 @@ from tqdm import tqdm
 from common import gradients, preprocess
 from common.data import Cifar
 from common.gradients import convolutions, magnitudes
-from common.records import RecordError, hash_of_tensors, load_checkpoint, save_checkpoint
+from common.records import RecordError, code_of, hash_of_tensors, load_checkpoint, save_checkpoint
 from common.settings import Settings
 
 torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
@@ -234,14 +230,3 @@ def code_and_weights(network: nn.Module, prepare: Callable[..., torch.Tensor]) -
         "weights": hash_of_tensors(network.state_dict()),
         "code": hashlib.sha256("".join(code).encode()).hexdigest(),
     }
-
-
-def code_of(part) -> str:
-    """The source of a module, class or function without comments, docstrings and layout."""
-    if isinstance(part, functools.partial):
-        return f"{code_of(part.func)} {part.args} {part.keywords}"
-    tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)

@@ -4,7 +4,6 @@ import functools
 import importlib
 import multiprocessing
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -40,28 +39,6 @@ def cifar():
 @pytest.fixture(scope="session")
 def synthetic():
     return data.load("synthetic")
-
-
-@pytest.fixture
-def start_script():
-    """Start a script as a user would, in a process that does not outlive the test."""
-    processes = []
-
-    def start(script, *arguments):
-        process = subprocess.Popen(
-            [sys.executable, ROOT / script, *map(str, arguments)],
-            cwd="/",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 def run_main(module, arguments):

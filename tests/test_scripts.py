@@ -1,8 +1,8 @@
 """The scripts as a user runs them: bad input, safe re-runs, kill -9, two at once."""
 
 import importlib
+import os
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 
 from common import data, experiment, held_out, options, overfitting, training
 from common.options import trial_path
-from common.records import ROOT, RecordError, load_checkpoint, read_rows
+from common.records import RecordError, load_checkpoint, read_rows
 from common.results import departures, final_accuracies, kinds_of, log_path, runs
 from common.settings import Settings
 from part1 import comparison, crop, raw
@@ -26,12 +26,6 @@ TRIAL = ("--data-dir", "synthetic", "--iterations", 40)  # two epochs of `run_ma
 FOLDER = trial_path(Path(), {"iterations": 40, "images": "synthetic"})
 SHORT = ("--data-dir", "synthetic", "--iterations", "10", "--batch-size", "20")
 SHORT_FOLDER = trial_path(Path(), {"iterations": 10, "batch_size": 20, "images": "synthetic"})
-
-
-def finish(process):
-    output, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-    return output
 
 
 def files(folder):
@@ -281,6 +275,33 @@ def test_a_trial_says_in_a_file_what_it_departs_in_and_a_folders_name_says_nothi
     assert out == tmp_path / "trials" / "20x20" and departures(out) == {}
 
 
+def test_seeds_of_two_networks_or_settings_have_no_mean(tmp_path, monkeypatch, capsys):
+    few_images(monkeypatch)
+
+    def run(change, *flags):
+        monkeypatch.setattr(raw, "EXPERIMENT", EXPERIMENT._replace(**change))
+        monkeypatch.setattr("sys.argv", ["raw.py", *SHORT, "--out", str(tmp_path), *flags])
+        options.run_script(raw.main)
+        return capsys.readouterr().out
+
+    EXPERIMENT = raw.EXPERIMENT
+    run({})
+    for change in ({"settings": Settings(learning_rate=0.1)}, {"prepare": crop.prepare}, {"make_network": another}):
+        for flags in ([], ["--seeds", "1"]):
+            with pytest.raises(SystemExit):
+                run(change, *flags)
+            assert "has seed 0 of another network, pre-processing or settings" in capsys.readouterr().err
+    assert "(n = 2)" in run({}, "--seeds", "0", "1")
+    assert "(n = 2)" in run({"make_network": another}, "--seeds", "0", "1", "--retrain")
+    assert "already" in run({"make_network": another})
+
+
+def another():
+    network = raw.table1_network()
+    torch.nn.init.zeros_(network.softmax.bias)
+    return network
+
+
 def test_a_cure_that_breaks_a_rule_is_refused_before_it_is_trained(tmp_path, monkeypatch, capsys):
     def refused(make_network):
         monkeypatch.setitem(solution.CURES, "mine", solution.Cure(make_network, "v", "(v) mine"))
@@ -471,19 +492,19 @@ def test_a_checkpoint_with_another_content_is_damaged(changed, tmp_path):
     assert again[1] == whole[1]
 
 
-def test_any_terminal_will_do(tmp_path):
-    """Output whose encoding lacks "±", a reader that goes away, no error output."""
-    flags = "--data-dir synthetic --iterations 2 --batch-size 20"
-    commands = (
-        f"PYTHONIOENCODING=ascii {sys.executable} part1/raw.py {flags} --seeds 0 1 --out {tmp_path}/a",
-        f"set -o pipefail; {sys.executable} part1/raw.py {flags} --out {tmp_path}/b | head -c 1 > {tmp_path}/head",
-        f"{sys.executable} part1/raw.py {flags} --out {tmp_path}/c 2>&-",
-    )
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(["bash", "-c", command], cwd=ROOT, **pipes) for command in commands]
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0 and errors == "", errors
+def test_any_terminal_will_do(tmp_path, monkeypatch):
+    """Output whose encoding lacks "±", no error output, a reader that goes away."""
+    with (tmp_path / "ascii").open("w", encoding="ascii") as output, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", output)
+        patch.setattr("sys.stderr", None)
+        options.run_script(lambda: print("1 ± 1") or print("no traceback", file=sys.stderr))
+    assert (tmp_path / "ascii").read_text() == "1 ? 1\n"
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as output, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", output)
+        options.run_script(lambda: print("nobody reads this"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -12,8 +12,9 @@ from common import training
 from common.data import Cifar
 from common.networks import evaluate, table1_network
 from common.preprocess import Statistics
+from common.records import code_of
 from common.settings import Settings
-from common.training import ConvolutionMuon, code_and_weights, code_of, make_optimizers, schedule, train
+from common.training import ConvolutionMuon, code_and_weights, make_optimizers, schedule, train
 from part1.crop import prepare
 from part2.networks import designed_network
 
