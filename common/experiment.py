@@ -46,10 +46,10 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
     of_this_kind = kind(experiment, arguments)
-    for row in read_rows(log.with_name("measured.csv")):
-        if row["table"] == log.name and row["weights"] not in map(str, wanted) and row["sha256"] != of_this_kind:
+    for seed, hashed in remembered(log).items():
+        if seed not in map(str, wanted) and hashed != of_this_kind:
             raise RecordError(
-                f"{log} has seed {row['weights']} of another network, pre-processing or settings: --retrain it, "
+                f"{log} has seed {seed} of another network, pre-processing or settings: --retrain it, "
                 "or name another folder with --out"
             )
     if wanted:
@@ -84,8 +84,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
                 "torch": str(torch.__version__),
                 "commit": code,
             }
-            note = {"table": log.name, "weights": seed, "sha256": of_this_kind}
-            merge_rows(log.with_name("measured.csv"), [note], key=["table", "weights"])
+            remember(log, {str(seed): of_this_kind})
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             checkpoint.unlink()  # last: until then, nothing of a training is lost
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
@@ -98,9 +97,13 @@ def kind(experiment: Experiment, arguments: argparse.Namespace) -> str:
 
     Seeds of two kinds have no mean.
     """
-    settings = replace(experiment.settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
     code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
-    return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()
+    return hashlib.sha256(f"{code} {settings_of(experiment, arguments)}".encode()).hexdigest()
+
+
+def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:
+    """The experiment's, with the budget that the flags say."""
+    return replace(experiment.settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
 
 
 def train_seed(
@@ -114,7 +117,7 @@ def train_seed(
         experiment.make_network,
         experiment.prepare,
         cifar,
-        replace(experiment.settings, iterations=arguments.iterations, batch_size=arguments.batch_size),
+        settings_of(experiment, arguments),
         seed,
         arguments.precision,
         checkpoint,
@@ -194,20 +197,25 @@ def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path
     Weights that are not there have not changed. The one place that decides what need not be measured again.
     """
     texts = {name: str(value) for name, value in cells.items()}
-    remembered = read_rows(table.with_name("measured.csv"))
-    return any(texts.items() <= row.items() for row in read_rows(table)) and all(
-        row in remembered for row in hashes(table, weights)
-    )
+    found = any(texts.items() <= row.items() for row in read_rows(table))
+    return found and hashes_of(weights).items() <= remembered(table).items()
 
 
 def remember_weights(table: Path, weights: Sequence[Path]) -> None:
     """Note on which weights `table` was just measured, for `is_measured`."""
-    merge_rows(table.with_name("measured.csv"), hashes(table, weights), key=["table", "weights"])
+    remember(table, hashes_of(weights))
 
 
-def hashes(table: Path, weights: Sequence[Path]) -> list[dict[str, str]]:
-    return [
-        {"table": table.name, "weights": path.name, "sha256": records.hash_of_tensors(load_weights(path))}
-        for path in weights
-        if path.exists()
-    ]
+def hashes_of(weights: Sequence[Path]) -> dict[str, str]:
+    return {path.name: records.hash_of_tensors(load_weights(path)) for path in weights if path.exists()}
+
+
+def remember(table: Path, hashes: dict[str, str]) -> None:
+    """Note what `table` rests on: files of weights, or a log's seeds, and a hash of each."""
+    rows = [{"table": table.name, "weights": name, "sha256": hashed} for name, hashed in hashes.items()]
+    merge_rows(table.with_name("measured.csv"), rows, key=["table", "weights"])
+
+
+def remembered(table: Path) -> dict[str, str]:
+    rows = read_rows(table.with_name("measured.csv"))
+    return {row["weights"]: row["sha256"] for row in rows if row["table"] == table.name}

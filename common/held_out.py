@@ -8,7 +8,7 @@ from statistics import mean
 
 from common import data
 from common.data import Cifar
-from common.experiment import Experiment, alone, is_measured, refuse_mixture, train_seed
+from common.experiment import Experiment, alone, is_measured, refuse_mixture, settings_of, train_seed
 from common.networks import evaluate
 from common.records import merge_rows
 from common.results import epoch_of, log_path, read_rows
@@ -45,8 +45,7 @@ def compare(question: str, table_name: str, candidates: list[Experiment], argume
             accuracy, _ = evaluate(network, candidate.prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
             training_accuracy = mean(columns["train_accuracy"][-epoch_of(arguments.out) :])
             row = key | {"held_out_accuracy": accuracy, "train_accuracy": training_accuracy}
-            row |= asdict(candidate.settings)
-            row |= {"iterations": arguments.iterations, "batch_size": arguments.batch_size}
+            row |= asdict(settings_of(candidate, arguments))
             row |= {"device": arguments.device.type, "precision": arguments.precision}
             merge_rows(table, [row], key=list(key))
             checkpoint.unlink()

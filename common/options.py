@@ -84,7 +84,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
     add(
         "--data-dir",
-        type=words,
+        type=printable,
         metavar="DIR",
         help='folder that holds cifar-10-batches-py, or "synthetic" for generated images '
         "(default: $CIFAR10_ROOT, data/, ../shared, else a download into data/)",
@@ -100,14 +100,14 @@ def add_seeds(parser: argparse.ArgumentParser, default: list[int] | None, text: 
 
 
 def add_out(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--out", type=folder, default=REPORT, metavar="DIR", help=text)
+    parser.add_argument("--out", type=printable_path, default=REPORT, metavar="DIR", help=text)
 
 
-def folder(text: str) -> Path:
-    return Path(words(text))
+def printable_path(text: str) -> Path:
+    return Path(printable(text))
 
 
-def words(text: str) -> str:
+def printable(text: str) -> str:
     """A flag's type: text that is not empty, has no line breaks and can be written in UTF-8."""
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is empty or has characters that cannot be written")

@@ -31,7 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.tmp"):
-        if not is_running(int(left.name.split(".")[-2])):
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not is_running(int(process)):
             left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -61,8 +61,6 @@ def draw(out):
     if len(logs["no BatchNorm"]) > 1:
         styles = {"no BatchNorm": (VERMILION, "o"), "BatchNorm": (BLACK, "s")}
         plots.depth_points(out, "2.3_depth", [(kind, *styles[kind], logs[kind]) for kind in logs])
-    if results.finished(results.log_path(out, "2.3", SGD.name)):
-        vanishing.draw_gradients(out)
 
 
 def answer(out):
@@ -100,6 +98,7 @@ def main():
         experiment.run(SGD, arguments)
         table = results.log_path(arguments.out, "2.3", "active")
         experiment.measure_trained(SGD, table, vanishing.measure_live_channels, arguments)
+        vanishing.draw_gradients(arguments.out)
     else:
         for added in arguments.depth:
             experiment.run(of_depth(added), arguments)

@@ -110,7 +110,8 @@ def main():
         shown = shown_images(arguments.out, arguments.device)
         attack_settings = arguments.epsilon, arguments.max_iterations
         rows = measure(networks, cifar.test_images, cifar.test_labels, shown, *attack_settings)
-        for name in rows:  # the last says that all is there
+        tables["transfer"].unlink(missing_ok=True)  # written last, it says that all is there
+        for name in rows:
             write_rows(tables[name], rows[name])
         experiment.remember_weights(tables["transfer"], weights)
     else:

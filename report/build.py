@@ -131,7 +131,7 @@ def typeset(arguments, target):
                 "trial": results.departures_in_words(out),
             },
             font_paths=[fonts],
-            ignore_system_fonts=not needs_system_fonts(arguments),
+            ignore_system_fonts=not arguments.system_fonts,
         )
         try:
             check(compiler, out)
@@ -183,10 +183,10 @@ def parser(description):
     """The flags that say whose report it is, and from which logs."""
     parser = options.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--author", type=options.words, default="Reference solution", help="(default: %(default)s)")
+    add("--author", type=options.printable, default="Reference solution", help="(default: %(default)s)")
     add("--penn-key", default="reference", type=penn_key, help="(default: %(default)s)")
     text = "at most two; give the flag once for each"
-    add("--collaborator", type=options.words, action="append", default=[], help=text)
+    add("--collaborator", type=options.printable, action="append", default=[], help=text)
     options.add_out(parser, "folder of logs/ and figures/ (default: report)")
     return parser
 
@@ -202,7 +202,7 @@ def parse(parser):
     arguments = parser.parse_args()
     if len(arguments.collaborator) > 2:
         parser.error("the assignment allows at most two collaborators")
-    needs_system_fonts(arguments)
+    arguments.system_fonts = needs_system_fonts(arguments)
     return arguments
 
 

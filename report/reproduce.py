@@ -23,7 +23,8 @@ from report import build
 from report.runs import RUNS
 
 QUICK = {"iterations": 30, "batch_size": 20, "images": "synthetic"}
-QUICK_FLAGS = ["--iterations", "30", "--batch-size", "20", "--data-dir", "synthetic"]
+QUICK_FLAGS = ["--iterations", str(QUICK["iterations"]), "--batch-size", str(QUICK["batch_size"])]
+QUICK_FLAGS += ["--data-dir", QUICK["images"]]
 SECONDS = 10  # that a script takes which has nothing, or next to nothing, to train
 
 
@@ -66,11 +67,10 @@ def main():
     runs = [run._replace(seeds=seeds) if seeds and run.seeds else run for run in RUNS]
     if arguments.quick:
         arguments.out = options.trial_path(arguments.out, QUICK)
-    seconds = {
-        run.command: SECONDS
-        + 60 * run.minutes * bool(not arguments.quick and not all(path.exists() for path in run.logs(arguments.out)))
-        for run in runs
-    }
+    seconds = {}
+    for each in runs:
+        trained = arguments.quick or all(path.exists() for path in each.logs(arguments.out))
+        seconds[each.command] = SECONDS + (0 if trained else 60 * each.minutes)
     done = 0
     with tqdm(total=sum(seconds.values()), disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 

@@ -20,6 +20,15 @@ def test_replacing_keeps_the_good_file_when_writing_fails(tmp_path):
     assert path.read_text() == "good" and list(tmp_path.iterdir()) == [path]
 
 
+def test_only_what_a_dead_process_left_is_removed(tmp_path):
+    dead, alive, other = (tmp_path / f".log.csv.{name}.tmp" for name in (2**22 + 1, 1, "mine"))  # above Linux's largest
+    for path in (dead, alive, other):
+        path.write_text("half")
+    with records.replacing(tmp_path / "log.csv") as temporary:
+        temporary.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == sorted([alive, other, tmp_path / "log.csv"])
+
+
 def test_floats_have_six_significant_digits_however_small(tmp_path):
     path = tmp_path / "logs" / "x.csv"
     records.write_rows(path, [{"seed": 0, "G": 2.718281828e-13}, {"seed": 1, "G": 0.1}])

@@ -402,29 +402,21 @@ def test_a_comparison_that_is_killed_goes_on_and_ends_in_the_same_table(start_ma
     """Of candidates on held-out images, whose run had no checkpoint before."""
     table = FOLDER / "logs/1.0_procedure.csv"
     checkpoint = table.parents[1] / "checkpoints/1.0_procedure_SGD-0.05_seed0.pt"
-    process = start_main("part1.procedure", *TRIAL, "--out", tmp_path)
-    while not (tmp_path / checkpoint).exists():
-        assert process.is_alive()
-        time.sleep(0.005)
-    process.kill()
-    process.join()
-    assert not (tmp_path / table).exists()
-    state = load_checkpoint(tmp_path / checkpoint)
-    assert state["iteration"] == 16  # an epoch
 
-    process = start_main("part1.procedure", *TRIAL, "--out", tmp_path)
-    while not (tmp_path / table).exists():
-        assert process.is_alive()
-        time.sleep(0.005)
-    process.kill()
-    process.join()
+    def kill_once_there_is(path, out):
+        process = start_main("part1.procedure", *TRIAL, "--out", out)
+        while not (out / path).exists():
+            assert process.is_alive()
+            time.sleep(0.005)
+        process.kill()
+        process.join()
+
+    kill_once_there_is(checkpoint, tmp_path)
+    assert not (tmp_path / table).exists()
+    assert load_checkpoint(tmp_path / checkpoint)["iteration"] == 16  # an epoch
+    kill_once_there_is(table, tmp_path)
     (row,) = read_rows(tmp_path / table)
-    process = start_main("part1.procedure", *TRIAL, "--out", tmp_path / "whole")
-    while not (tmp_path / "whole" / table).exists():
-        assert process.is_alive()
-        time.sleep(0.005)
-    process.kill()
-    process.join()
+    kill_once_there_is(table, tmp_path / "whole")
     assert [row] == read_rows(tmp_path / "whole" / table)
 
 
