@@ -15,7 +15,7 @@ from common import data, records
 from common.data import Cifar
 from common.networks import evaluate
 from common.records import RecordError, load_weights, lock, merge_rows, read_rows, save_checkpoint
-from common.results import final_accuracy, finished, log_path, runs
+from common.results import final_accuracy, finished, log_path, refuse_mixture, runs
 from common.settings import Settings
 
 
@@ -39,27 +39,21 @@ class Experiment(NamedTuple):
 def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     """Train each of `arguments.seeds` that is not finished, print the test accuracy, and return the log's path.
 
-    Other processes may run the same experiment meanwhile. Raises `RecordError` if finished seeds were computed on
-    another kind of device or in another precision.
+    Raises `RecordError` if seeds that stay in the log were trained in another way or on another kind of machine.
     """
     log = log_path(arguments.out, experiment.question, experiment.name)
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
-    of_this_kind = kind(experiment, arguments)
-    for seed, hashed in remembered(log).items():
-        if seed not in map(str, wanted) and hashed != of_this_kind:
-            raise RecordError(
-                f"{log} has seed {seed} of another network, pre-processing or settings: --retrain it, "
-                "or name another folder with --out"
-            )
+    setup, machine = {"setup": hash_of_setup(experiment, arguments)}, machine_of(arguments)
+    kept = [row for seed, row in runs(log).items() if seed not in wanted]
+    refuse_mixture(log, [*kept, setup | (machine if wanted else arguments.asked)])
     if wanted:
-        refuse_mixture(log, [row for seed, row in runs(log).items() if seed not in wanted], arguments)
         cifar = data.load(arguments.data_dir, arguments.device)
         code = records.commit()
     else:
         print(f"{log} has these seeds already: --retrain or another --out trains them")
     for seed in wanted:
-        checkpoint = arguments.out / "checkpoints" / f"{log.stem}_seed{seed}.pt"
+        checkpoint = checkpoint_path(log, seed)
         with alone(checkpoint):
             if not arguments.retrain and seed in finished(log):
                 continue  # by another process, meanwhile
@@ -70,35 +64,35 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
             rows = [{"seed": seed, "iteration": iteration, **row} for iteration, row in enumerate(rows, start=1)]
             merge_rows(log, rows, key=["seed"])
-            result = {
-                "question": experiment.question,
-                "name": experiment.name,
-                "seed": seed,
-                "test_accuracy": accuracy,
-                "test_loss": loss,
-                "iterations": arguments.iterations,
-                "parameters": sum(parameter.numel() for parameter in network.parameters()),
-                "seconds": seconds,
-                "device": arguments.device.type,
-                "precision": arguments.precision,
-                "torch": str(torch.__version__),
-                "commit": code,
-            }
-            remember(log, {str(seed): of_this_kind})
+            parameters = sum(parameter.numel() for parameter in network.parameters())
+            result = {"question": experiment.question, "name": experiment.name, "seed": seed}
+            result |= {"test_accuracy": accuracy, "test_loss": loss, "iterations": arguments.iterations}
+            result |= {"parameters": parameters, "seconds": seconds, **machine, **setup, "commit": code}
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
-            checkpoint.unlink()  # last: until then, nothing of a training is lost
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
+    for checkpoint in (checkpoint_path(log, seed) for seed in arguments.seeds):
+        if checkpoint.exists():  # until here: of a --retrain that is stopped, what is finished is not trained again
+            checkpoint.unlink(missing_ok=True)
     print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log
 
 
-def kind(experiment: Experiment, arguments: argparse.Namespace) -> str:
-    """A hash of what all seeds of an experiment have in common, its functions' code and its settings.
+def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
+    """What the numbers of a run depend on besides its code, settings and seed."""
+    return {
+        "device": arguments.device.type,
+        "processor": records.processor(arguments.device),
+        "threads": torch.get_num_threads(),
+        "precision": arguments.precision,
+        "torch": str(torch.__version__),
+        "data_md5": "synthetic" if arguments.data_dir == "synthetic" else data.md5s()["data_batch_1"],
+    }
 
-    Seeds of two kinds have no mean.
-    """
+
+def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
+    """Of what all seeds of an experiment have in common: its functions' code and its settings."""
     code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
-    return hashlib.sha256(f"{code} {settings_of(experiment, arguments)}".encode()).hexdigest()
+    return hashlib.sha256(f"{code} {settings_of(experiment, arguments)}".encode()).hexdigest()[:12]
 
 
 def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:
@@ -136,35 +130,26 @@ def weights_path(out: Path, experiment: Experiment, seed: int) -> Path:
     return out / "weights" / f"{experiment.question}_{experiment.name}_seed{seed}.pt"
 
 
+def checkpoint_path(log: Path, seed: int) -> Path:
+    return log.parents[1] / "checkpoints" / f"{log.stem}_seed{seed}.pt"
+
+
 def alone(checkpoint: Path):
     """A lock: one process at a time trains what has this checkpoint."""
     return lock(checkpoint.with_suffix(".lock"), f"{checkpoint.stem} is being trained by another process")
 
 
-def refuse_mixture(log: Path, rows: list[dict[str, str]], arguments: argparse.Namespace) -> None:
-    """A mean over seeds means something only if they were computed in the same way."""
-    for row in rows:
-        if (row["device"], row["precision"]) != (arguments.device.type, arguments.precision):
-            raise RecordError(
-                f"{log} has seed {row['seed']} from {row['device']} in {row['precision']}, this run is on "
-                f"{arguments.device.type} in {arguments.precision}: name another folder with --out"
-            )
-
-
 def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace) -> nn.Module:
-    """The network with the weights of its run; where these are missing, it is trained first, without a log.
+    """The network with the weights of its run, which is done again first where they are missing.
 
     In evaluation mode. Raises `RecordError` if the weights are not this network's.
     """
     weights = weights_path(arguments.trained, experiment, seed)
-    if not weights.exists():
-        print(f"{weights} is missing: training question {experiment.question}'s network first", flush=True)
-        checkpoint = arguments.trained / "checkpoints" / f"{weights.stem}_weights.pt"
-        with alone(checkpoint):
-            if not weights.exists():
-                network, _, _ = train_seed(experiment, seed, cifar, arguments, checkpoint)
-                save_checkpoint(weights, network.state_dict())
-                checkpoint.unlink()
+    log = log_path(arguments.trained, experiment.question, experiment.name)
+    if not weights.exists() or checkpoint_path(log, seed).exists():  # the latter of a run that was stopped at its end
+        print(f"training question {experiment.question}'s network first, for {weights}", flush=True)
+        missing = {"out": arguments.trained, "seeds": [seed], "retrain": not weights.exists()}
+        run(experiment, argparse.Namespace(**vars(arguments) | missing))
     network = experiment.make_network().to(arguments.device)
     try:
         network.load_state_dict(load_weights(weights))
@@ -173,6 +158,28 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
             f"{weights} are not weights of question {experiment.question}'s network; remove them"
         ) from error
     return network.eval()
+
+
+def measure_once(tables: dict[str, Path], weights: Sequence[Path], again: bool, measure: Callable[[], dict]) -> None:
+    """Write into each of `tables` the rows of its name that `measure()` returns, unless all are there or if `again`.
+
+    `weights` are the files that it measures: where they changed, it is done again.
+    """
+    last = list(tables.values())[-1]
+
+    def is_done():
+        return not again and all(is_measured(table, {}, weights) for table in tables.values())
+
+    if is_done():
+        print(f"{last} is there already: --retrain or another --out does it again")
+        return
+    with lock(last.parents[1] / "checkpoints" / f"{last.stem}.lock", f"{last} is being written by another process"):
+        if not is_done():  # by another process, meanwhile
+            measured = measure()  # which trains networks whose weights are missing
+            hashes = hashes_of(weights)
+            for name, rows in measured.items():
+                records.write_rows(tables[name], rows)
+                remember(tables[name], hashes)
 
 
 def measure_trained(experiment: Experiment, table: Path, measure: Callable, arguments: argparse.Namespace) -> None:
@@ -188,7 +195,7 @@ def measure_trained(experiment: Experiment, table: Path, measure: Callable, argu
             cifar = cifar or data.load(arguments.data_dir, arguments.device)
             network = trained_network(experiment, seed, cifar, arguments)
             merge_rows(table, [key | row for row in measure(network, cifar)], key=list(key))
-            remember_weights(table, [weights])
+            remember(table, hashes_of([weights]))
 
 
 def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path] = ()) -> bool:
@@ -199,11 +206,6 @@ def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path
     texts = {name: str(value) for name, value in cells.items()}
     found = any(texts.items() <= row.items() for row in read_rows(table))
     return found and hashes_of(weights).items() <= remembered(table).items()
-
-
-def remember_weights(table: Path, weights: Sequence[Path]) -> None:
-    """Note on which weights `table` was just measured, for `is_measured`."""
-    remember(table, hashes_of(weights))
 
 
 def hashes_of(weights: Sequence[Path]) -> dict[str, str]:

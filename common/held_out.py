@@ -8,10 +8,10 @@ from statistics import mean
 
 from common import data
 from common.data import Cifar
-from common.experiment import Experiment, alone, is_measured, refuse_mixture, settings_of, train_seed
+from common.experiment import Experiment, alone, is_measured, settings_of, train_seed
 from common.networks import evaluate
 from common.records import merge_rows
-from common.results import epoch_of, log_path, read_rows
+from common.results import epoch_of, log_path, read_rows, refuse_mixture
 
 HELD_OUT = 2000  # the last images of train batch 1
 
@@ -30,7 +30,8 @@ def compare(question: str, table_name: str, candidates: list[Experiment], argume
         if arguments.retrain or not is_measured(table, {"candidate": candidate.name, "seed": seed})
     ]
     if wanted:
-        refuse_mixture(table, read_rows(table), arguments)
+        machine = {"device": arguments.device.type, "precision": arguments.precision}
+        refuse_mixture(table, [*read_rows(table), machine])
         cifar = split(data.load(arguments.data_dir, arguments.device))
         if arguments.batch_size > len(cifar.train_images):
             raise data.DataError(f"only {len(cifar.train_images)} images are not held out: too few for --batch-size")
@@ -45,8 +46,7 @@ def compare(question: str, table_name: str, candidates: list[Experiment], argume
             accuracy, _ = evaluate(network, candidate.prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
             training_accuracy = mean(columns["train_accuracy"][-epoch_of(arguments.out) :])
             row = key | {"held_out_accuracy": accuracy, "train_accuracy": training_accuracy}
-            row |= asdict(settings_of(candidate, arguments))
-            row |= {"device": arguments.device.type, "precision": arguments.precision}
+            row |= asdict(settings_of(candidate, arguments)) | machine
             merge_rows(table, [row], key=list(key))
             checkpoint.unlink()
         print(f"{candidate.name}, seed {seed}: held out {accuracy:.2%}, training {training_accuracy:.2%}", flush=True)

@@ -54,6 +54,12 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             layer.training = training
 
 
+def laid_out(images: torch.Tensor) -> torch.Tensor:
+    """Images with their channels last in memory on CPUs, where that is faster; as usual on what was not measured."""
+    layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
+    return images.contiguous(memory_format=layout)
+
+
 @torch.no_grad()
 def evaluate(
     network: nn.Module, prepare: Callable, images: torch.Tensor, labels: torch.Tensor, statistics: Statistics
@@ -65,5 +71,5 @@ def evaluate(
     """
     with evaluation_mode(network):
         inputs = (prepare(batch, statistics) for batch in images.split(500))
-        logits = torch.cat([network(batch.contiguous(memory_format=torch.channels_last)) for batch in inputs])
+        logits = torch.cat([network(laid_out(batch)) for batch in inputs])
     return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()

@@ -5,7 +5,6 @@ import ctypes
 import json
 import os
 import platform
-import re
 import signal
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 from common.data import DataError, find
-from common.records import ROOT, RecordError, replacing
+from common.records import READ_ONLY, ROOT, RecordError, replacing, within
 from common.results import DEPARTURES, departures
 from common.settings import Settings
 
@@ -28,23 +27,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def within(kind: type, smallest: float, largest: float) -> Callable[[str], int | float]:
-    """A flag's type: an int or a float in this range."""
-
-    def parse(text: str) -> int | float:
-        try:
-            if kind is int and not re.fullmatch("[+-]?[0-9]+", text):  # int() takes 1_0 and digits of other scripts
-                raise ValueError
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
-        if not smallest <= value <= largest:  # NaN neither
-            raise argparse.ArgumentTypeError(f"{text} is not in {smallest:g} … {largest:g}")
-        return value
-
-    return parse
 
 
 def device_named(name: str) -> torch.device:
@@ -82,6 +64,8 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add("--device", type=device_named, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
     precisions = ["auto", "fp32", "bf16"]
     add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
+    threads, text = torch.get_num_threads(), "of the CPU; another number rounds otherwise (default: %(default)s here)"
+    add("--threads", type=within(int, 1, 1024), default=threads, metavar="N", help=text)
     add(
         "--data-dir",
         type=printable,
@@ -120,11 +104,15 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     That is one off the assignment's budget, on generated images, in a precision chosen by hand, or with
     another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
     that it would be without these last: a script that only uses trained networks finds them there.
+    `arguments.asked` is what the flags say of precision and threads, if they do.
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
     if hasattr(arguments, "seeds"):
         arguments.seeds = list(dict.fromkeys(arguments.seeds))
+    torch.set_num_threads(arguments.threads)
+    asked = {name: getattr(arguments, name) for name in ("precision", "threads")}
+    arguments.asked = {name: value for name, value in asked.items() if value != parser.get_default(name)}
     fastest = fastest_precision(arguments.device)
     if arguments.precision == "auto":
         arguments.precision = fastest
@@ -136,25 +124,21 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
         departing["precision"] = arguments.precision
     if arguments.data_dir == "synthetic":
         departing["images"] = "synthetic"
-    out = arguments.out
-    try:
-        arguments.trained = trial(out, departing)
-        departing |= {name: given[name] for name in constants if given[name] != parser.get_default(name)}
-        arguments.out = trial(out, departing)
-    except OSError as error:
-        parser.error(f"argument --out: cannot write into {error.filename or arguments.out} ({error.strerror})")
-    make_folders(parser, arguments.out)
+    of_constants = {name: given[name] for name in constants if given[name] != parser.get_default(name)}
+    arguments.trained = trial(parser, arguments.out, departing)
+    arguments.out = trial(parser, arguments.out, departing | of_constants)
     return arguments
 
 
 def make_folders(parser: Parser, out: Path) -> None:
-    """Better refused now than after the training."""
+    """Better refused now than after the training; but what may only be read can still answer from its logs."""
     try:
         for name in ("logs", "figures", "checkpoints", "weights"):
             (out / name).mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=out / name).close()
     except OSError as error:
-        parser.error(f"argument --out: cannot write into {error.filename or out} ({error.strerror})")
+        if error.errno not in READ_ONLY or not (out / "logs").is_dir():
+            parser.error(f"argument --out: cannot write into {error.filename or out} ({error.strerror})")
 
 
 def trial_path(out: Path, departing: dict[str, int | float | str]) -> Path:
@@ -163,9 +147,10 @@ def trial_path(out: Path, departing: dict[str, int | float | str]) -> Path:
     return out / "trials" / "-".join(words) if words else out
 
 
-def trial(out: Path, departing: dict[str, int | float | str]) -> Path:
+def trial(parser: Parser, out: Path, departing: dict[str, int | float | str]) -> Path:
     """`trial_path`, made, with a file in it that says in what its runs depart (see `common.results.departures`)."""
     folder = trial_path(out, departing)
+    make_folders(parser, folder)
     if departing and departures(folder) != departing:
         with replacing(folder / DEPARTURES) as temporary:
             temporary.write_text(json.dumps(departing) + "\n")

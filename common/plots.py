@@ -1,5 +1,6 @@
 """One figure style, and the figures that several parts draw, from logs alone."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.records import replacing
+from common.records import READ_ONLY, replacing
 from common.results import departures_in_words, epoch_of, final_accuracies, final_accuracy, log_path, read_log
 
 # Okabe and Ito's colors, which the color-blind can tell apart; a line's style tells it apart in grey.
@@ -53,12 +54,19 @@ def save(figure: plt.Figure, out: Path, name: str, formats: Sequence[str] = ("pd
     """Write `out/figures/name.pdf` (for the report) and `.png` (for eyes); the same figure, the same bytes."""
     if departing := departures_in_words(out):
         figure.suptitle(f"not the report's run: {departing}", color=VERMILION)
-    for suffix in formats:
-        with replacing(out / "figures" / f"{name}.{suffix}") as temporary:
-            figure.savefig(temporary, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else {})
-    plt.close(figure)
     DRAWN.append(name)
-    print(f"drew {out / 'figures' / name}.png")
+    try:
+        for suffix in formats:
+            content = io.BytesIO()  # matplotlib's PDF ends in a traceback where it meets a full disk
+            figure.savefig(content, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else {})
+            with replacing(out / "figures" / f"{name}.{suffix}") as temporary:
+                temporary.write_bytes(content.getvalue())
+        print(f"drew {out / 'figures' / name}.png")
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        print(f"{out / 'figures' / name}.png is as it was: {error.strerror}")
+    plt.close(figure)
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -1,26 +1,48 @@
 """CSV tables and checkpoints: written whole or not at all, by one process at a time. A table's rows are dicts."""
 
+import argparse
 import ast
 import contextlib
 import csv
+import errno
 import functools
 import hashlib
 import inspect
 import os
+import platform
+import re
 import sqlite3
 import subprocess
 import textwrap
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # a system's ways to say that a file or folder may only be read
 
 
 class RecordError(Exception):
     """A file is not what this program writes under its name. The message fits on one line."""
+
+
+def within(kind: type, smallest: float, largest: float) -> Callable[[str], int | float]:
+    """The type of a flag or of a table's cell: an int or a float in this range."""
+
+    def parse(text: str) -> int | float:
+        try:
+            if kind is int and not re.fullmatch("[+-]?[0-9]+", text):  # int() takes 1_0 and digits of other scripts
+                raise ValueError
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
+        if not smallest <= value <= largest:  # NaN neither
+            raise argparse.ArgumentTypeError(f"{text} is not in {smallest:g} … {largest:g}")
+        return value
+
+    return parse
 
 
 @contextlib.contextmanager
@@ -38,6 +60,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # that of a full disk has none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -81,7 +106,7 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
     Floats get 6 significant digits (a vanished gradient is 1e-13: no fixed point).
     """
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         for row in rows:
@@ -93,13 +118,13 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
         if any(None in row or None in row.values() for row in rows):
             raise ValueError("cells too many or too few")
         return rows
     except (ValueError, csv.Error) as error:
-        raise RecordError(f"{path} is not a table; remove it") from error
+        raise RecordError(f"{path} is not a table in UTF-8 with commas between cells: mend it") from error
 
 
 def merge_rows(path: Path, rows: list[dict], key: Sequence[str]) -> None:
@@ -113,11 +138,11 @@ def merge_rows(path: Path, rows: list[dict], key: Sequence[str]) -> None:
         return tuple(str(row[name]) for name in key)
 
     guard = path.parents[1] / "checkpoints" / f"{path.name}.lock"
-    with lock(guard, f"another process has been writing {path} for a minute: try again", seconds=60):
+    with lock(guard, f"{path} has been locked for a minute by another process, or its disk has no locks", seconds=60):
         replaced = {key_of(row) for row in rows}
         kept = [row for row in read_rows(path) if not set(key) <= row.keys() or key_of(row) not in replaced]
         if kept and list(kept[0]) != list(rows[0]):
-            raise RecordError(f"{path} has other columns than this run; mend or delete it")
+            raise RecordError(f"{path} has other columns than this run: mend it, or name another folder with --out")
         write_rows(path, sorted(kept + rows, key=lambda row: [natural(cell) for cell in key_of(row)]))
 
 
@@ -152,14 +177,14 @@ def load_checkpoint(path: Path) -> dict | None:
     except OSError:  # may not be read
         raise
     except Exception as error:  # a damaged file can break unpickling anywhere
-        raise RecordError(f"{path} is damaged; remove it") from error
+        raise RecordError(f"{path} is damaged: remove it, and it is made anew") from error
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """A network's `state_dict` from a file that is there; raises `RecordError` if it is none."""
     weights = load_checkpoint(path)
     if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()):
-        raise RecordError(f"{path} is damaged; remove it")
+        raise RecordError(f"{path} is damaged: remove it, and it is made anew")
     return weights
 
 
@@ -180,6 +205,15 @@ def code_of(part) -> str:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def processor(device: torch.device) -> str:
+    """The model of the processor that computes on `device`, or its kind where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")  # Linux's
+    models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
+    return (models or [platform.processor() or platform.machine()])[0]
 
 
 def commit() -> str:

@@ -7,14 +7,16 @@ import functools
 import json
 import math
 import statistics
-from collections.abc import Callable
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from common import records
-from common.records import RecordError
+from common.records import RecordError, within
 from common.settings import Settings
 
 TRAIN_IMAGES = 10_000  # train batch 1
@@ -62,37 +64,15 @@ def log_path(out: Path, question: str, name: str) -> Path:
     return out / "logs" / f"{question}_{name}.csv"
 
 
-def whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError
-    return int(text)
-
-
-def finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError
-    return value
-
-
-def share(text: str) -> float:
-    if not 0 <= (value := float(text)) <= 1:
-        raise ValueError
-    return value
-
-
-def category(text: str) -> int:
-    if not whole(text) < 10:
-        raise ValueError
-    return int(text)
-
-
-KINDS = {  # what a cell may hold, and in words
-    "text": (str, "text"),
-    "whole": (whole, "a whole number"),
-    "finite": (finite, "a finite number"),
-    "float": (float, "a number, nan or inf"),
-    "share": (share, "a number from 0 to 1"),
-    "category": (category, "a category from 0 to 9"),
+whole = within(int, 0, math.inf)
+KINDS = {  # of what a cell may hold
+    "text": str,
+    "whole": whole,
+    "count": lambda text: whole(text) if text else None,  # or not recorded
+    "finite": within(float, -sys.float_info.max, sys.float_info.max),
+    "float": float,
+    "share": within(float, 0, 1),
+    "category": within(int, 0, 9),
 }
 LOG = "seed:whole iteration:whole | loss:float train_accuracy:share learning_rate:finite"
 CHOICE = """candidate:text seed:whole | held_out_accuracy:share train_accuracy:share iterations:whole batch_size:whole
@@ -105,14 +85,13 @@ FED = "accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole
 # key, which no two rows share. A table that is not listed is a training log, in which columns of G may follow.
 TABLES = {
     "results": """question:text name:text seed:whole | test_accuracy:share test_loss:float iterations:whole
-        parameters:whole seconds:finite device:text precision:text torch:text commit:text""",
+        parameters:whole seconds:finite device:text processor:text threads:count precision:text torch:text
+        data_md5:text setup:text commit:text""",
     "measured": "table:text weights:text | sha256:text",
     "procedure": CHOICE,
     "design": CHOICE,
     "gradients": "input:text | cosine:finite norm_ratio:finite",
     "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
-    "architecture": """layer:text | kind:text kernel:text channels:whole stride:text padding:text output:text
-        parameters:whole""",
     "active": "name:text seed:whole convolution:whole | active:share",
     "signals": """network:text seed:whole convolution:whole | gradient:finite mean_square:finite image_variance:finite
         active:share""",
@@ -144,26 +123,24 @@ def read_rows(path: Path) -> list[dict]:
     found = records.read_rows(path)
     if not found:
         if path.exists():
-            raise RecordError(f"{path} has no rows: mend or delete it")
+            raise RecordError(f"{path} has no rows: mend it")
         return []
     columns, in_key = kinds_of(path)
     if "loss" in columns:
         columns |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(found[0]) - len(columns))}
     if list(found[0]) != list(columns):
-        raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: mend or delete it")
+        raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: mend it")
     rows, keys = [], set()
     for line, cells in enumerate(found, start=2):
         row = {}
         for name, kind in columns.items():
-            convert, in_words = KINDS[kind]
             try:
-                row[name] = convert(cells[name])
-            except ValueError:
-                expected = f"{name} is {cells[name]!r}, not {in_words}"
-                raise RecordError(f"{path}, line {line}: {expected}; mend or delete the file") from None
+                row[name] = KINDS[kind](cells[name])
+            except (ValueError, ArgumentTypeError) as error:
+                raise RecordError(f"{path}, line {line}, {name}: {error}") from None
         key = tuple(row.values())[:in_key]
         if key in keys:
-            raise RecordError(f"{path}, line {line}: a second row for {', '.join(map(str, key))}; mend or delete it")
+            raise RecordError(f"{path}, line {line}: a second row for {', '.join(map(str, key))}")
         keys.add(key)
         rows.append(row)
     return rows
@@ -176,7 +153,7 @@ def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
     for seed in sorted({row["seed"] for row in rows}):
         mine = [row for row in rows if row["seed"] == seed]
         if [row["iteration"] for row in mine] != list(range(1, len(mine) + 1)):
-            raise RecordError(f"{path} has not every iteration of seed {seed} in order: mend or delete it")
+            raise RecordError(f"{path} has not every iteration of seed {seed} in order: mend it")
         log[seed] = {name: np.array([row[name] for row in mine], dtype=float) for name in rows[0]}
     return log
 
@@ -207,7 +184,7 @@ def departures(out: Path) -> dict[str, int | float | str]:
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
-        raise RecordError(f"{path} is damaged; remove it") from error
+        raise RecordError(f"{path} is damaged: mend it") from error
 
 
 def departures_in_words(out: Path) -> str:
@@ -219,8 +196,17 @@ def epoch_of(out: Path) -> int:
     return TRAIN_IMAGES // int(departures(out).get("batch_size", Settings().batch_size))
 
 
+def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
+    """Raise `RecordError` for runs that are unlike in what these rows record: their mean would be of neither."""
+    for name in ("device", "precision", "processor", "threads", "torch", "data_md5", "setup"):
+        if len(found := {str(row[name]) for row in rows if row.get(name)}) > 1:
+            unlike = f"seeds whose {name} is {' and '.join(sorted(found))}"
+            raise RecordError(f"{log} would have {unlike}: --retrain them all, or name another folder with --out")
+
+
 def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy of each seed in the results table."""
+    """Test accuracy of each seed in the results table; raises `RecordError` if they are of unlike runs."""
+    refuse_mixture(log, list(runs(log).values()))
     return [row["test_accuracy"] for row in runs(log).values()]
 
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from common import gradients, preprocess
 from common.data import Cifar
 from common.gradients import convolutions, magnitudes
-from common.records import RecordError, code_of, hash_of_tensors, load_checkpoint, save_checkpoint
+from common.networks import laid_out
+from common.records import RecordError, code_of, hash_of_tensors, load_checkpoint, processor, save_checkpoint
 from common.settings import Settings
 
 torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
@@ -39,7 +40,9 @@ def train(
     Args:
         prepare: `prepare(images, statistics, generator)` turns a batch of images into the network's input.
         cifar: whose training images are trained on, on the device that trains.
-        seed: of the weights at the start, the order of images and the augmentation.
+        seed: of the weights at the start, the order of images and the augmentation. The same seed gives the same
+            bytes on the same model of processor, with as many threads and in the same precision; elsewhere sums
+            are rounded otherwise.
         precision: "fp32" or "bf16" (autocast: weights, statistics and loss stay in fp32).
         checkpoint: where the state is kept after every epoch. A run that finds its own there goes on
             from it, under the same code, and ends exactly as if it had never been stopped.
@@ -68,6 +71,7 @@ def train(
     if checkpoint:
         run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images), "device": device.type}
         run |= {"log_gradients": log_gradients, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
+        run |= {"processor": processor(device), "data": hash_of_tensors({"images": images, "labels": labels})}
         run |= code_and_weights(network, prepare)
         start, seconds = resume(checkpoint, run, state)
     else:
@@ -81,7 +85,7 @@ def train(
             if position == 0:
                 order = torch.randperm(len(images), generator=generator, device=device)
             batch = order[position * settings.batch_size :][: settings.batch_size]
-            inputs = prepare(images[batch], cifar.statistics, generator).contiguous(memory_format=torch.channels_last)
+            inputs = laid_out(prepare(images[batch], cifar.statistics, generator))
 
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logits = network(inputs)
@@ -200,7 +204,7 @@ def resume(checkpoint: Path, run: dict, state: State) -> tuple[int, float]:
         return 0, 0.0
     try:
         if content["run"] != run:
-            print(f"{checkpoint} is of other code, settings or number of threads: starting again")
+            print(f"{checkpoint} is of other code, data, settings or machine: starting again")
             return 0, 0.0
         epoch = run["images"] // run["batch_size"]
         if content["iteration"] not in [*range(epoch, run["iterations"], epoch), run["iterations"]]:
@@ -212,7 +216,7 @@ def resume(checkpoint: Path, run: dict, state: State) -> tuple[int, float]:
         state.log.copy_(content["log"])
         return content["iteration"], float(content["seconds"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise RecordError(f"{checkpoint} is damaged; remove it") from error
+        raise RecordError(f"{checkpoint} is damaged: remove it, and it is made anew") from error
 
 
 def code_and_weights(network: nn.Module, prepare: Callable[..., torch.Tensor]) -> dict[str, str]:

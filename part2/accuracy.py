@@ -1,7 +1,7 @@
 """Question 2.1: a network of convolution, BatchNorm, ReLU, pooling and softmax only; how accurate can it be?
 
 Trains it with the procedure of Part 1, unchanged, on images flipped, normalized and cropped as in
-question 1.4, and with a square of 8×8 pixels cut out of each. Writes the table of the architecture,
+question 1.4, and with a square of 8×8 pixels cut out of each. Prints the table of the architecture,
 as it is read off the built network.
 """
 
@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import experiment, options, overfitting, plots, results
 from common.preprocess import normalize, random_crop, random_cutout, random_flip
-from common.records import write_rows
 from part2.networks import describe, designed_network
 
 ASKED = 0.68  # test accuracy
@@ -49,7 +48,6 @@ def main():
     measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
     experiment.measure_trained(EXPERIMENT, results.log_path(arguments.out, "2.1", "overfitting"), measure, arguments)
     layers = describe(designed_network())
-    write_rows(results.log_path(arguments.out, "2.1", "architecture"), layers)
     for row in [layers[0].keys(), *(layer.values() for layer in layers)]:
         print("".join(f"{cell:<12}" for cell in row))
     draw(arguments.out)

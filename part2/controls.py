@@ -17,6 +17,7 @@ from torch import nn
 from common import experiment, options, results
 from common.experiment import Experiment
 from common.plots import BLACK, VERMILION
+from common.records import within
 from common.settings import PLAIN_SGD
 from part2 import accuracy, plots, signals, vanishing
 from part2.accuracy import prepare
@@ -83,7 +84,7 @@ def main():
     control = parser.add_mutually_exclusive_group()
     control.add_argument(
         "--depth",
-        type=options.within(int, 0, MOST),
+        type=within(int, 0, MOST),
         nargs="+",
         default=[0, 2, 5, 10],
         metavar="N",

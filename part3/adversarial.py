@@ -17,7 +17,7 @@ from torchvision.utils import save_image
 
 from common import data, experiment, options, results
 from common.data import CLASSES
-from common.records import RecordError, replacing, write_rows
+from common.records import RecordError, replacing, within
 from part3 import plots
 from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, attack, predict
 from part3.measures import as_saved, distances, sweep
@@ -46,12 +46,18 @@ def save_images(folder, rows, images, attacked):
                 save_image(pixels[row["index"]] / 255, temporary, format="png")
 
 
+def lacks_images(out):
+    """Whether an image is missing of those that the table names."""
+    names = [name for row in results.read_rows(tables_in(out)["adversarial"]) for name in plots.pair_names(row)]
+    return not all((out / "figures" / "adversarial" / name).exists() for name in names)
+
+
 def tables_in(out):
-    return {name: results.log_path(out, "3.1", name) for name in ("adversarial", "attacks", "epsilon", "speed")}
+    return {name: results.log_path(out, "3.1", name) for name in ("attacks", "epsilon", "speed", "adversarial")}
 
 
 def measure(network, images, labels, epsilon, max_iterations):
-    """Attack all images; return the rows of each table but the one of images shown, and the images as they are saved.
+    """Attack all images; return the rows of each table, and the images as they are saved.
 
     Raises `RecordError` if the network classifies no image correctly.
     """
@@ -72,26 +78,24 @@ def measure(network, images, labels, epsilon, max_iterations):
     }
     epsilons = list(sweep(network, images[swept], labels[swept], EPSILONS, max_iterations))
     attacked = as_saved(network, labels, attacked)
-    return {"speed": [speed], "epsilon": epsilons, "attacks": distances(images, labels, before, attacked)}, attacked
+    rows = distances(images, labels, before, attacked)
+    shown = first_of_each_category(rows)
+    return {"attacks": rows, "epsilon": epsilons, "speed": [speed], "adversarial": shown}, attacked
 
 
 def run(arguments, again=False):
     """Attack all test images with these weights, unless that is done, and write images and tables."""
     tables, weights = tables_in(arguments.out), weights_of(arguments.trained, ATTACKED)
-    if experiment.is_measured(tables["adversarial"], {}, weights) and not again:
-        print(f"{tables['adversarial']} is there already: --retrain or another --out attacks again")
-        return
-    cifar = data.load(arguments.data_dir, arguments.device)
-    network = network_on_pixels(ATTACKED, cifar, arguments)
-    images, labels = cifar.test_images, cifar.test_labels
-    rows, attacked = measure(network, images, labels, arguments.epsilon, arguments.max_iterations)
-    shown = first_of_each_category(rows["attacks"])
-    tables["adversarial"].unlink(missing_ok=True)  # it says that all is there
-    for name in rows:
-        write_rows(tables[name], rows[name])
-    save_images(arguments.out / "figures" / "adversarial", shown, images, attacked)
-    write_rows(tables["adversarial"], shown)
-    experiment.remember_weights(tables["adversarial"], weights)
+
+    def attack_all():
+        cifar = data.load(arguments.data_dir, arguments.device)
+        network = network_on_pixels(ATTACKED, cifar, arguments)
+        images, labels = cifar.test_images, cifar.test_labels
+        rows, attacked = measure(network, images, labels, arguments.epsilon, arguments.max_iterations)
+        save_images(arguments.out / "figures" / "adversarial", rows["adversarial"], images, attacked)
+        return rows
+
+    experiment.measure_once(tables, weights, again or lacks_images(arguments.out), attack_all)
 
 
 def draw(out):
@@ -157,13 +161,13 @@ def parse(description):
     add = parser.add_argument
     add(
         "--epsilon",
-        type=options.within(float, 0.1, 255),
+        type=within(float, 0.1, 255),
         default=EPSILON,
         help="a step, in intensity levels (default: 1)",
     )
     add(
         "--max-iterations",
-        type=options.within(int, 1, 10**6),
+        type=within(int, 1, 10**6),
         default=MAX_ITERATIONS,
         help="steps that an image may take (default: %(default)s)",
     )

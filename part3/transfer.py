@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from common import data, experiment, options, results
-from common.records import write_rows
 from part3 import adversarial, plots
 from part3.attack import attack, predict
 from part3.measures import alignment, feed, shown_to_others
@@ -42,7 +41,7 @@ def shown_images(out, device):
 
 
 def tables_in(out):
-    return {name: results.log_path(out, "3.2", name) for name in ("transfer", "epsilon", "matrix", "alignment")}
+    return {name: results.log_path(out, "3.2", name) for name in ("epsilon", "matrix", "alignment", "transfer")}
 
 
 def measure(networks, images, labels, shown, epsilon, max_iterations):
@@ -103,19 +102,16 @@ def answer(out):
 def main():
     arguments = adversarial.parse(__doc__)
     adversarial.run(arguments)
-    tables, weights = tables_in(arguments.out), weights_of(arguments.trained, *NETWORKS)
-    if arguments.retrain or not experiment.is_measured(tables["transfer"], {}, weights):
+
+    def measure_all():
         cifar = data.load(arguments.data_dir, arguments.device)
         networks = {name: network_on_pixels(name, cifar, arguments) for name in NETWORKS}
         shown = shown_images(arguments.out, arguments.device)
         attack_settings = arguments.epsilon, arguments.max_iterations
-        rows = measure(networks, cifar.test_images, cifar.test_labels, shown, *attack_settings)
-        tables["transfer"].unlink(missing_ok=True)  # written last, it says that all is there
-        for name in rows:
-            write_rows(tables[name], rows[name])
-        experiment.remember_weights(tables["transfer"], weights)
-    else:
-        print(f"{tables['transfer']} is there already: --retrain or another --out does it again")
+        return measure(networks, cifar.test_images, cifar.test_labels, shown, *attack_settings)
+
+    weights = weights_of(arguments.trained, *NETWORKS)
+    experiment.measure_once(tables_in(arguments.out), weights, arguments.retrain, measure_all)
     draw(arguments.out)
     found = answer(arguments.out)
     for row in found["transfer"]:

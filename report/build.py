@@ -12,7 +12,6 @@ import math
 import re
 import shutil
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,11 +23,12 @@ from matplotlib import font_manager, ft2font
 
 from common import options, plots, results
 from common.held_out import held_out_means
-from common.records import ROOT, RecordError, replacing
+from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
 from common.settings import Settings
 from part1 import comparison, crop, flip, normalize, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
+from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
 from report import figures
 from report.runs import fp32_folder
@@ -53,7 +53,7 @@ def answers(out):
             "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
             "procedure": held_out_means(log_path(out, "1.0", "procedure")),
             "design": held_out_means(log_path(out, "2.0", "design")),
-            "architecture": results.read_rows(log_path(out, "2.1", "architecture")),
+            "architecture": describe(designed_network()),
             "1.1": raw.answer(out),
             "1.2": normalize.answer(out),
             "1.2 in fp32": normalize.answer(fp32_folder(out)),
@@ -111,34 +111,36 @@ def in_json(value):
     return value.name if isinstance(value, Path) else value
 
 
-def typeset(arguments, target):
-    """Write the report; raise `RecordError` if it is not what the assignment asks for."""
-    out = arguments.out.resolve()
-    numbers = json.dumps(answers(out))
-    with tempfile.TemporaryDirectory() as fonts:
-        for font in FONTS:
-            shutil.copy(font, fonts)
-        compiler = typst.Compiler(
-            TEXT,
-            root=out.anchor,
-            sys_inputs={
-                "answers": numbers,
-                "fingerprint": fingerprint(numbers),
-                "figures": "/" + (out / "figures").relative_to(out.anchor).as_posix(),
-                "author": arguments.author,
-                "penn_key": arguments.penn_key,
-                "collaborators": ", ".join(arguments.collaborator) or "none",
-                "trial": results.departures_in_words(out),
-            },
-            font_paths=[fonts],
-            ignore_system_fonts=not arguments.system_fonts,
-        )
+def typeset(arguments):
+    """The report as a PDF's bytes; raise `RecordError` if it is not what the assignment asks for."""
+    out, numbers = arguments.out, json.dumps(answers(arguments.out))
+    folder = out.resolve() / "checkpoints" / "typst"  # the only files that Typst can read
+    with lock(folder.with_suffix(".lock"), f"another process is typesetting {out / 'report.pdf'}"):
         try:
+            shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
+            shutil.copytree(out / "figures", folder / "figures")
+            for path in (TEXT, TEXT.with_name("references.bib"), *FONTS):
+                shutil.copy(path, folder)
+            compiler = typst.Compiler(
+                folder / TEXT.name,
+                root=folder,
+                sys_inputs={
+                    "answers": numbers,
+                    "fingerprint": fingerprint(numbers),
+                    "author": arguments.author,
+                    "penn_key": arguments.penn_key,
+                    "collaborators": ", ".join(arguments.collaborator) or "none",
+                    "trial": results.departures_in_words(out),
+                },
+                font_paths=[folder],
+                ignore_system_fonts=not arguments.system_fonts,
+            )
             check(compiler, out)
-            with replacing(target) as temporary:
-                compiler.compile(output=temporary, format="pdf", timestamp=0)
+            return compiler.compile(format="pdf", timestamp=0)
         except RuntimeError as error:  # also of a query
             raise RecordError(f"Typst: {str(error).splitlines()[0]}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def fingerprint(numbers):
@@ -206,16 +208,21 @@ def parse(parser):
     return arguments
 
 
-def build(arguments, target):
+def build(arguments):
+    """Draw the figures; return the report as a PDF's bytes."""
     figures.draw(arguments.out)
-    typeset(arguments, target)
+    return typeset(arguments)
+
+
+def write(arguments):
+    target = arguments.out / "report.pdf"
+    with replacing(target) as temporary:
+        temporary.write_bytes(build(arguments))
+    print(f"wrote {target}")
 
 
 def main():
-    arguments = parse(parser(__doc__))
-    target = arguments.out / "report.pdf"
-    build(arguments, target)
-    print(f"wrote {target}")
+    write(parse(parser(__doc__)))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tqdm import tqdm
-
 from common import options
 from common.records import ROOT, RecordError
 from report import build
@@ -25,30 +23,18 @@ from report.runs import RUNS
 QUICK = {"iterations": 30, "batch_size": 20, "images": "synthetic"}
 QUICK_FLAGS = ["--iterations", str(QUICK["iterations"]), "--batch-size", str(QUICK["batch_size"])]
 QUICK_FLAGS += ["--data-dir", QUICK["images"]]
-SECONDS = 10  # that a script takes which has nothing, or next to nothing, to train
 
 
-def run(command, flags, advance):
-    """Run a command of `RUNS`, calling `advance` every second; raise `RecordError` if it fails."""
+def run(command, flags):
+    """Run a command of `RUNS`, which shows its own progress and errors; raise `RecordError` if it fails."""
     script, *own = command.split()
-    process = subprocess.Popen(
+    ending = subprocess.run(
         [sys.executable, ROOT / script, *own, *flags],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
         preexec_fn=end_with_parent if sys.platform == "linux" else None,
     )
-    try:
-        while True:
-            try:
-                _, errors = process.communicate(timeout=1)
-                break
-            except subprocess.TimeoutExpired:
-                advance()
-    finally:
-        process.kill()  # where this script is stopped
-    if process.returncode:
-        raise RecordError(f"`python {command}` failed: {(errors.strip().splitlines() or ['without a word'])[-1]}")
+    if ending.returncode:
+        raise RecordError(f"`python {command}` failed")
 
 
 def end_with_parent():
@@ -67,27 +53,15 @@ def main():
     runs = [run._replace(seeds=seeds) if seeds and run.seeds else run for run in RUNS]
     if arguments.quick:
         arguments.out = options.trial_path(arguments.out, QUICK)
-    seconds = {}
-    for each in runs:
-        trained = arguments.quick or all(path.exists() for path in each.logs(arguments.out))
-        seconds[each.command] = SECONDS + (0 if trained else 60 * each.minutes)
-    done = 0
-    with tqdm(total=sum(seconds.values()), disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
-
-        def advance():
-            """Show the time that has passed, up to what this command was expected to take."""
-            bar.n = done + min(time.monotonic() - began, expected)
-            bar.refresh()
-
-        for number, (command, expected) in enumerate(seconds.items(), start=1):
-            bar.set_description(f"{number}/{len(seconds)} {command}")
-            began = time.monotonic()
-            run(command, flags, advance)
-            done += expected
-            bar.write(f"{command}: {time.monotonic() - began:.0f} s")
-    target = arguments.out / "report.pdf"
-    build.build(arguments, target)
-    print(f"wrote {target}")
+    done = [arguments.quick or all(path.exists() for path in each.logs(arguments.out)) for each in runs]
+    for number, each in enumerate(runs):
+        minutes = sum(later.minutes for later, is_done in zip(runs[number:], done[number:]) if not is_done)
+        left = f" (about {minutes} minutes of training left)" if minutes else ""
+        print(f"{number + 1}/{len(runs)} python {each.command}{left}", flush=True)
+        began = time.monotonic()
+        run(each.command, flags)
+        print(f"    took {time.monotonic() - began:.0f} s")
+    build.write(arguments)
 
 
 if __name__ == "__main__":

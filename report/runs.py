@@ -63,7 +63,7 @@ RUNS = (
     Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
     Run("part2/design.py", 50, (), ("2.0_design",)),
-    Run("part2/accuracy.py", 16, ("2.1_accuracy",), ("2.1_architecture", "2.1_overfitting"), seeds=range(3)),
+    Run("part2/accuracy.py", 16, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py", 30, ("2.3_vanishing",), ("2.3_signals", "2.3_active"), seeds=range(3)),
     Run("part2/controls.py --sgd", 9, ("2.3_sgd_vanishing",)),
     Run("part2/controls.py --batchnorm", 10, ("2.3_batchnorm",)),

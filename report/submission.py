@@ -2,12 +2,11 @@
 
     python report/submission.py --penn-key ada
 
-Typesets the report with this name on it first (report/build.py, with the same flags). Each folder has its own copy
-of common/, and part3 the trained networks, so that the scripts run from the unzipped folders as they are.
+Typesets the report with this name on it first (report/build.py, with the same flags). Each folder holds all that its
+scripts import, and part3 the trained networks as well, so that each runs by itself, wherever it is put.
 """
 
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -18,17 +17,18 @@ from common.records import ROOT, RecordError, replacing
 from part3.networks import NETWORKS, weights_of
 from report import build
 
+IMPORTED = {"part1": ("common", "part1"), "part2": ("common", "part2"), "part3": ("common", "part1", "part2", "part3")}
+
 
 def files(out):
     """What goes into the ZIP beside the report: `{name in the ZIP: file}`."""
     packed = {}
-    for part in ("part1", "part2", "part3"):
-        for folder, name in [(ROOT / part, part), (ROOT / "common", f"{part}/common")]:
-            packed |= {f"{name}/{path.name}": path for path in sorted(folder.glob("*.py")) if path.stem.isidentifier()}
+    for part, folders in IMPORTED.items():
         packed[f"{part}/requirements.txt"] = ROOT / "requirements.txt"
-    for path in weights_of(out, *NETWORKS):
-        packed[f"part3/report/weights/{path.name}"] = path
-    return packed
+        for folder in folders:
+            scripts = [path for path in sorted((ROOT / folder).glob("*.py")) if path.stem.isidentifier()]
+            packed |= {f"{part}/{folder}/{path.name}": path for path in scripts}
+    return packed | {f"part3/report/weights/{path.name}": path for path in weights_of(out, *NETWORKS)}
 
 
 def main():
@@ -42,13 +42,11 @@ def main():
         if not path.exists():
             raise RecordError(f"{path} is missing: `python part3/transfer.py` trains it")
     target = arguments.out / f"1-{arguments.penn_key}.zip"
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.pdf"
-        build.build(arguments, report)
-        with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, path in {"report.pdf": report, **packed}.items():
-                dated_1980 = zipfile.ZipInfo(name)  # the same files, the same bytes
-                archive.writestr(dated_1980, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    contents = {"report.pdf": build.build(arguments), **{name: path.read_bytes() for name, path in packed.items()}}
+    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            dated_1980 = zipfile.ZipInfo(name)  # the same files, the same bytes
+            archive.writestr(dated_1980, content, zipfile.ZIP_DEFLATED)
     print(f"wrote {target}")
 
 

@@ -28,6 +28,7 @@ from torchvision import transforms
 
 from common import data, options
 from common.networks import table1_network
+from common.records import within
 from common.settings import Settings
 from common.training import train
 from part1.crop import prepare
@@ -102,7 +103,7 @@ def synchronize(device):
 
 def main():
     parser = options.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=options.within(int, 1, 1000), default=7, help="default: %(default)s")
+    parser.add_argument("--rounds", type=within(int, 1, 1000), default=7, help="default: %(default)s")
     parser.add_argument("--device", type=options.device_named, default="auto")
     arguments = parser.parse_args()
     device = arguments.device

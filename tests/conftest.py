@@ -49,19 +49,22 @@ def run_main(module, arguments):
     options.run_script(importlib.import_module(module).main)
 
 
-@pytest.fixture
-def start_main():
-    """Start a script's main function in a process that has made its imports, which take most of a short run's time.
-
-    See `run_main`.
-    """
+@pytest.fixture(scope="session")
+def forkserver():
+    """Starts processes that have made a script's imports, which take most of a short run's time."""
     os.environ["PYTHONPATH"] = str(ROOT)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["part1.crop"])
+    context.set_forkserver_preload(["part3.transfer", "report.submission", "report.reproduce"])
+    return context
+
+
+@pytest.fixture
+def start_main(forkserver):
+    """Start a script's main function in a process of its own; see `run_main`."""
     processes = []
 
     def start(module, *arguments):
-        process = context.Process(target=run_main, args=(module, arguments))
+        process = forkserver.Process(target=run_main, args=(module, arguments))
         process.start()
         processes.append(process)
         return process

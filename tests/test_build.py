@@ -103,13 +103,11 @@ def test_the_zip_has_what_the_assignment_wants_and_runs_elsewhere(copy, monkeypa
     assert [path.name for path in tmp_path.rglob("*.pdf")] == ["report.pdf"]
     budget = ["--iterations", "2", "--batch-size", "20", "--data-dir", "synthetic"]
     commands = [["part1/raw.py"], ["part2/gradients.py"], ["part3/adversarial.py", "--max-iterations", "1"]]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, tmp_path / script, *flags, *budget],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/",
-        )
-        for script, *flags in commands
-    ]  # fmt: skip
+    processes = []
+    for number, (script, *flags) in enumerate(commands, start=1):
+        alone = (tmp_path / f"part{number}").rename(tmp_path / f"my folder {number}")
+        command = [sys.executable, alone / script, *flags, *budget]
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors
@@ -118,7 +116,7 @@ def test_the_zip_has_what_the_assignment_wants_and_runs_elsewhere(copy, monkeypa
 def test_fp32_runs_lie_beside_the_others_or_among_them(tmp_path):
     """The latter where fp32 is the fastest, so that `--precision fp32` departs in nothing."""
     assert fp32_folder(tmp_path) == tmp_path / "trials" / "fp32"
-    trial = options.trial(tmp_path, {"iterations": 30, "images": "synthetic"})
+    trial = options.trial(options.Parser(), tmp_path, {"iterations": 30, "images": "synthetic"})
     assert fp32_folder(trial) == options.trial_path(
         tmp_path, {"iterations": 30, "precision": "fp32", "images": "synthetic"}
     )

@@ -1,8 +1,10 @@
 """The scripts as a user runs them: bad input, safe re-runs, kill -9, two at once."""
 
+import errno
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
@@ -12,7 +14,7 @@ from statistics import mean
 import pytest
 import torch
 
-from common import data, experiment, held_out, options, overfitting, training
+from common import data, experiment, held_out, options, overfitting, plots, records, training
 from common.options import trial_path
 from common.records import RecordError, load_checkpoint, read_rows
 from common.results import departures, final_accuracies, kinds_of, log_path, runs
@@ -84,7 +86,7 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
         write(tmp_path / out / FOLDER / name, text)
 
     log, results = "logs/1.4_crop.csv", "logs/results.csv"
-    row = ["1.4", "crop", "7", "1", "0", "40", "1", "1", "cpu", "fp4", "", ""]
+    row = dict.fromkeys(kinds_of(Path("results.csv"))[0], "1") | {"question": "1.4", "name": "crop", "precision": "fp4"}
     write(tmp_path / "file", "")
     write(tmp_path / "short/cifar-10-batches-py/data_batch_1", "short")
     write(tmp_path / "short/cifar-10-batches-py/test_batch", "short")
@@ -95,7 +97,7 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
     write_in("results-are-garbage", results, "a poem\nabout a CNN\n")
     write_in("results-are-latin", results, "")
     (tmp_path / "results-are-latin" / FOLDER / results).write_bytes(b"\xe9\xff")
-    write_in("other-precision", results, f"{','.join(kinds_of(Path('results.csv'))[0])}\n{','.join(row)}\n")
+    write_in("other-precision", results, f"{','.join(row)}\n{','.join(row.values())}\n")
 
     expected = BAD_INPUT[flags]
     flags = flags.format(tmp=tmp_path).split(" ")
@@ -251,6 +253,17 @@ def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, cap
     assert len(files(out / "figures")) == 2 * 7 + 1
     assert run(transfer)[-4:] == second[-4:]
 
+    # A table and an image that got lost come back as they were, and what is there stays.
+    for lost in ("logs/3.1_attacks.csv", "logs/3.2_matrix.csv", f"figures/adversarial/{next(iter(pairs))}"):
+        before = files(out / "logs"), files(out / "figures/adversarial")
+        (out / lost).unlink()
+        assert sum("already" in line for line in run(transfer)) == 1
+        assert files(out / "figures/adversarial") == before[1]
+        assert files(out / "logs") | {"3.1_speed.csv": b""} == before[0] | {"3.1_speed.csv": b""}  # it has seconds
+    with records.lock(out / "checkpoints/3.2_transfer.lock", ""), pytest.raises(SystemExit):
+        run(transfer, "--retrain")
+    assert "is being written by another process" in capsys.readouterr().err
+
     # Other weights, as another training leaves them: what was measured on the old ones is measured again.
     weights = [trained / f"weights/1.4_crop_seed{seed}.pt" for seed in (0, 1)]
     weights[0].write_bytes(weights[1].read_bytes())
@@ -290,10 +303,101 @@ def test_seeds_of_two_networks_or_settings_have_no_mean(tmp_path, monkeypatch, c
         for flags in ([], ["--seeds", "1"]):
             with pytest.raises(SystemExit):
                 run(change, *flags)
-            assert "has seed 0 of another network, pre-processing or settings" in capsys.readouterr().err
+            assert "would have seeds whose setup is" in capsys.readouterr().err
     assert "(n = 2)" in run({}, "--seeds", "0", "1")
     assert "(n = 2)" in run({"make_network": another}, "--seeds", "0", "1", "--retrain")
     assert "already" in run({"make_network": another})
+
+
+def test_seeds_of_unlike_machines_have_no_mean(tmp_path, monkeypatch, capsys):
+    few_images(monkeypatch)
+
+    def run(*flags):
+        monkeypatch.setattr("sys.argv", ["raw.py", *SHORT, "--out", str(tmp_path), *flags])
+        options.run_script(raw.main)
+        return capsys.readouterr().out
+
+    def refused(*flags):
+        with pytest.raises(SystemExit):
+            run(*flags)
+        return capsys.readouterr().err
+
+    threads = torch.get_num_threads()
+    run("--threads", "1")
+    log = log_path(tmp_path / SHORT_FOLDER, "1.1", "raw")
+    (row,) = runs(log).values()
+    assert row["threads"] == 1 and row["processor"] and row["data_md5"] == "synthetic" and row["setup"]
+    assert "threads is 1 and 2" in refused("--seeds", "1", "--threads", "2")
+    assert "already" in run()  # to read what there is takes no such machine,
+    assert "threads is 1 and 3" in refused("--threads", "3")  # but what was asked for is not there
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "2.0")
+        assert "torch is 2.0 and" in refused("--seeds", "1", "--threads", "1")
+    records.merge_rows(log.with_name("results.csv"), [row | {"seed": 1, "precision": "fp8"}], key=["seed"])
+    with pytest.raises(RecordError, match="precision is .* and fp8"):
+        final_accuracies(log)
+    torch.set_num_threads(threads)
+
+
+def test_a_retrain_that_was_stopped_goes_on(tmp_path, monkeypatch, capsys):
+    few_images(monkeypatch)
+    trained = []
+
+    def train_seed(experiment, seed, *arguments):
+        if stops and stops.pop(0) == seed:
+            raise KeyboardInterrupt
+        return whole(experiment, seed, *arguments)
+
+    def save(checkpoint, *state):
+        trained.append(checkpoint.stem)
+        save_checkpoint(checkpoint, *state)
+
+    whole, save_checkpoint, stops = experiment.train_seed, training.save, []
+    monkeypatch.setattr(experiment, "train_seed", train_seed)
+    monkeypatch.setattr(training, "save", save)
+    monkeypatch.setattr("sys.argv", ["raw.py", *SHORT, "--out", str(tmp_path), "--seeds", "0", "1", "--retrain"])
+    options.run_script(raw.main)
+    assert trained == ["1.1_raw_seed0", "1.1_raw_seed1"]
+    trained.clear()
+    stops += [None, 1]  # before the second seed
+    with pytest.raises(SystemExit):
+        options.run_script(raw.main)
+    options.run_script(raw.main)
+    assert trained == ["1.1_raw_seed0", "1.1_raw_seed1"]
+    assert not list((tmp_path / SHORT_FOLDER / "checkpoints").glob("*.pt"))
+
+
+def test_what_may_only_be_read_answers_from_its_logs(tmp_path, monkeypatch, capsys):
+    """As on a disk that is mounted for reading only, where nothing can be opened for writing, made or locked."""
+    few_images(monkeypatch)
+    flags = [*SHORT, "--out", str(tmp_path)]
+
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("sys.argv", ["raw.py", *flags])
+    options.run_script(raw.main)
+    answer = capsys.readouterr().out.splitlines()
+    for module, name in [(options.tempfile, "TemporaryFile"), (plots, "replacing"), (records.sqlite3, "connect")]:
+        monkeypatch.setattr(module, name, refuse)
+    options.run_script(raw.main)
+    again = capsys.readouterr().out.splitlines()
+    assert again[1] == answer[1] and again[-1].endswith("1.1_raw.png is as it was: Read-only file system")
+    monkeypatch.setattr("sys.argv", ["raw.py", *flags, "--seeds", "1"])
+    with pytest.raises(SystemExit):
+        options.run_script(raw.main)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["torch", "torchvision"])
+def test_packages_that_cannot_be_used_are_one_line(package, tmp_path):
+    (tmp_path / f"{package}.py").write_text("raise RuntimeError('operator torchvision::nms\\ndoes not exist')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, options.ROOT / "part1" / "raw.py"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith("raw.py: error: torch and torchvision cannot be used (operator")
+    assert ended.stderr.count("\n") == 1
 
 
 def another():
