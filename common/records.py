@@ -8,6 +8,7 @@ import errno
 import functools
 import hashlib
 import inspect
+import io
 import os
 import platform
 import re
@@ -166,16 +167,14 @@ def load_checkpoint(path: Path) -> dict | None:
     """
     if not path.exists():
         return None
+    file = path.read_bytes()
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip():  # compares checksums, which torch writes and does not read
-                raise ValueError
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.ZipFile(io.BytesIO(file)).testzip():  # compares checksums, which torch writes and does not read
+            raise ValueError
+        content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
         if not isinstance(content, dict):
             raise TypeError
         return content
-    except OSError:  # may not be read
-        raise
     except Exception as error:  # a damaged file can break unpickling anywhere
         raise RecordError(f"{path} is damaged: remove it, and it is made anew") from error
 

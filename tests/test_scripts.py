@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -586,6 +587,31 @@ def test_a_checkpoint_with_another_content_is_damaged(changed, tmp_path):
     torch.save(state, tmp_path / "run.pt")
     again = training.train(raw.table1_network, raw.prepare, cifar, settings, 0, checkpoint=tmp_path / "run.pt")
     assert again[1] == whole[1]
+
+
+def test_weights_that_are_none_are_one_line(tmp_path, monkeypatch, capsys):
+    few_images(monkeypatch)
+    monkeypatch.setattr("sys.argv", ["raw.py", *SHORT, "--out", str(tmp_path)])
+    options.run_script(raw.main)
+    arguments = options.parse(options.parser(None))
+    cifar = data.load("synthetic")
+    path = experiment.weights_path(arguments.out, raw.EXPERIMENT, 0)
+    whole, weights = path.read_bytes(), load_checkpoint(path)
+    experiment.trained_network(raw.EXPERIMENT, 0, cifar, arguments)
+    first = next(iter(weights))
+
+    contents = [[1, 2], 7, None, "a poem", {}, {1: weights[first]}, {1: 2}, {"a": 1}, {"a": "poem"}, {first: None}]
+    contents += [{first: weights[first]}, weights | {"more": torch.zeros(1)}, weights | {first: torch.zeros(3)}]
+    contents += [weights | {first: weights[first][:, :1]}, vanishing.vanishing_network().state_dict(), {"w": weights}]
+    damaged = [b"", b"a poem", whole[:100], whole[:-1], whole[len(whole) // 2 :], whole[::-1], 100 * b"\0"]
+    places = range(2000, len(whole), 80_000)
+    damaged += [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in places]
+    for content in contents + damaged:
+        path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+        with pytest.raises(RecordError, match=re.escape(str(path))) as error:
+            experiment.trained_network(raw.EXPERIMENT, 0, cifar, arguments)
+        assert "\n" not in str(error.value)
+    assert len(contents + damaged) >= 30
 
 
 def test_any_terminal_will_do(tmp_path, monkeypatch):
