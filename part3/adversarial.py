@@ -47,9 +47,12 @@ def save_images(folder, rows, images, attacked):
 
 
 def lacks_images(out):
-    """Whether an image is missing of those that the table names."""
-    names = [name for row in results.read_rows(tables_in(out)["adversarial"]) for name in plots.pair_names(row)]
-    return not all((out / "figures" / "adversarial" / name).exists() for name in names)
+    """Whether an image is missing or damaged of those that the table names."""
+    try:
+        plots.read_pairs(out, tables_in(out)["adversarial"])
+        return False
+    except RecordError:
+        return True
 
 
 def tables_in(out):

@@ -32,7 +32,7 @@ def read_image(path: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError):  # as matplotlib's reader says it
         image = None
     if image is None or image.shape != (32, 32, 3):
-        raise RecordError(f"{path} is missing or damaged; `python part3/adversarial.py --retrain` makes it anew")
+        raise RecordError(f"{path} is missing or damaged: `python part3/adversarial.py` makes it anew")
     return image
 
 

@@ -208,17 +208,12 @@ def parse(parser):
     return arguments
 
 
-def build(arguments):
-    """Draw the figures; return the report as a PDF's bytes."""
-    figures.draw(arguments.out)
-    return typeset(arguments)
-
-
 def write(arguments):
-    target = arguments.out / "report.pdf"
-    with replacing(target) as temporary:
-        temporary.write_bytes(build(arguments))
-    print(f"wrote {target}")
+    """Draw the figures, and write the report."""
+    figures.draw(arguments.out)
+    with replacing(arguments.out / "report.pdf") as temporary:
+        temporary.write_bytes(typeset(arguments))
+    print(f"wrote {arguments.out / 'report.pdf'}")
 
 
 def main():

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import options
 from common.records import ROOT, RecordError, replacing
 from part3.networks import NETWORKS, weights_of
-from report import build
+from report import build, figures
 
 IMPORTED = {"part1": ("common", "part1"), "part2": ("common", "part2"), "part3": ("common", "part1", "part2", "part3")}
 
@@ -42,7 +42,8 @@ def main():
         if not path.exists():
             raise RecordError(f"{path} is missing: `python part3/transfer.py` trains it")
     target = arguments.out / f"1-{arguments.penn_key}.zip"
-    contents = {"report.pdf": build.build(arguments), **{name: path.read_bytes() for name, path in packed.items()}}
+    figures.draw(arguments.out)
+    contents = {"report.pdf": build.typeset(arguments), **{name: path.read_bytes() for name, path in packed.items()}}
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
             dated_1980 = zipfile.ZipInfo(name)  # the same files, the same bytes

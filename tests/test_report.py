@@ -120,15 +120,20 @@ def test_the_readme_says_what_the_logs_say():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_committed_weights_are_those_of_the_log(name, cifar):
-    """Part 3 rests on them."""
+    """Part 3 rests on them. Part 2's are slow: of these, the training images that a table has are classified."""
     trained, seed = NETWORKS[name]
     (weights,) = weights_of(REPORT, name)
     network = trained.make_network()
     network.load_state_dict(load_checkpoint(weights))
-    found, loss = evaluate(network, trained.prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
-    row = runs(log_path(REPORT, trained.question, trained.name))[seed]
-    assert found == pytest.approx(float(row["test_accuracy"]), abs=5e-4)
-    assert loss == pytest.approx(float(row["test_loss"]), rel=1e-3)
+    if name in ("2.1", "2.4"):
+        (row,) = [row for row in read_rows(log_path(REPORT, name, "overfitting")) if row["seed"] == seed]
+        images, labels, expected = cifar.train_images, cifar.train_labels, row["train_accuracy"]
+        images, labels = images[: row["images"]], labels[: row["images"]]
+    else:
+        images, labels = cifar.test_images, cifar.test_labels
+        expected = runs(log_path(REPORT, trained.question, trained.name))[seed]["test_accuracy"]
+    found, _ = evaluate(network, trained.prepare, images, labels, cifar.statistics)
+    assert found == pytest.approx(expected, abs=5e-4)
 
 
 def test_what_was_measured_on_the_committed_weights_need_not_be_measured_again():
