@@ -55,7 +55,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def laid_out(images: torch.Tensor) -> torch.Tensor:
-    """Images with their channels last in memory on CPUs, where that is faster; as usual on what was not measured."""
+    """Images with their channels last in memory on CPUs, where this is faster; unchanged where it was not measured."""
     layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
     return images.contiguous(memory_format=layout)
 
