@@ -215,7 +215,8 @@ def hashes_of(weights: Sequence[Path]) -> dict[str, str]:
 def remember(table: Path, hashes: dict[str, str]) -> None:
     """Note what `table` rests on: files of weights, or a log's seeds, and a hash of each."""
     rows = [{"table": table.name, "weights": name, "sha256": hashed} for name, hashed in hashes.items()]
-    merge_rows(table.with_name("measured.csv"), rows, key=["table", "weights"])
+    if rows:  # not so for what was measured on new networks
+        merge_rows(table.with_name("measured.csv"), rows, key=["table", "weights"])
 
 
 def remembered(table: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What Part 2 measures and reads: G over training, signals through new networks, and which channels are alive."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common import data, records
+from common import data
 from common.data import Cifar
-from common.experiment import is_measured
+from common.experiment import is_measured, measure_once
 from common.gradients import convolutions
 from common.results import epoch_of, read_log, read_rows
 
@@ -74,20 +75,14 @@ def measure_new_networks(
     return rows
 
 
-def update_table(
-    table: Path,
-    makers: dict[str, Callable[[], nn.Sequential]],
-    prepare: Callable[..., torch.Tensor],
-    data_dir: str | None,
-    again: bool,
-) -> None:
-    """Write `measure_new_networks` of those that the table lacks, or of all `again`; rows of others are dropped."""
-    missing = {name: make for name, make in makers.items() if again or not is_measured(table, {"network": name})}
-    if missing:
-        print(f"measuring the signals of new networks: {', '.join(missing)}", flush=True)
-        kept = [row for row in records.read_rows(table) if row["network"] in makers.keys() - missing.keys()]
-        rows = kept + measure_new_networks(missing, prepare, data.load(data_dir))
-        records.write_rows(table, sorted(rows, key=lambda row: list(makers).index(row["network"])))
+def update_table(table: Path, makers: dict[str, Callable], prepare: Callable, arguments: argparse.Namespace) -> None:
+    """Write `measure_new_networks` of `makers`, where the table lacks one of them or with `--retrain`."""
+
+    def measure():
+        return {"signals": measure_new_networks(makers, prepare, data.load(arguments.data_dir))}
+
+    again = arguments.retrain or not all(is_measured(table, {"network": name}) for name in makers)
+    measure_once({"signals": table}, (), again, measure)
 
 
 @torch.no_grad()

@@ -140,7 +140,7 @@ def main():
             parser.error(f"argument --cures: what makes the network of {name} {rule}")
     signals_table = results.log_path(arguments.out, "2.4", "signals")
     makers = {name: cure.make_network for name, cure in CURES.items()}
-    signals.update_table(signals_table, makers, prepare, arguments.data_dir, arguments.retrain)
+    signals.update_table(signals_table, makers, prepare, arguments)
     for name in arguments.cures:
         experiment.run(experiment_of(name, arguments.unchanged), arguments)
     if SOLUTION in arguments.cures and not arguments.unchanged:

@@ -116,7 +116,7 @@ def main():
     experiment.measure_trained(EXPERIMENT, table, measure_live_channels, arguments)
     table = results.log_path(arguments.out, "2.3", "signals")  # (a) and (b): of new networks
     makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
-    signals.update_table(table, makers, prepare, arguments.data_dir, arguments.retrain)
+    signals.update_table(table, makers, prepare, arguments)
     draw(arguments.out)
     found = answer(arguments.out)
     live = ", ".join(f"{least['active']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
