@@ -2,70 +2,110 @@
 
 import argparse
 import re
+import statistics
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
 
-from common import data
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from common import data, options
 from common.data import Cifar
-from common.experiment import Experiment, alone, is_measured, settings_of, train_seed
-from common.networks import evaluate
-from common.records import merge_rows
-from common.results import epoch_of, log_path, read_rows, refuse_mixture
+from common.experiment import Experiment, alone, hash_of_setup, is_measured, machine_of, settings_of, train_seed
+from common.networks import logits_of
+from common.records import merge_rows, within
+from common.results import Difference, epoch_of, log_path, read_rows, refuse_mixture
 
-HELD_OUT = 2000  # the last images of train batch 1
+FOLDS = 5  # parts of train batch 1, each of which is held out once
 
 
-def compare(question: str, table_name: str, candidates: list[Experiment], arguments: argparse.Namespace) -> Path:
-    """Train each candidate on the images that are not held out, and evaluate it on those that are; return the table.
+def parse(description: str, names: list[str]) -> argparse.Namespace:
+    """The shared flags; also which of the candidates of these names are compared, and on which folds."""
+    parser = options.parser(description)
+    add, fold = parser.add_argument, within(int, 0, FOLDS - 1)
+    add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold these fifths out, 0 to 4 (default: 0)")
+    add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=f"of {names} (default: all)")
+    return options.parse(parser)
 
-    Prints the mean accuracy of each over the seeds of the table, best first. What the table has is not
-    trained again, except with `--retrain`. A comparison that was stopped goes on from its last epoch.
+
+def compare(question: str, candidates: list[Experiment], arguments: argparse.Namespace) -> Path:
+    """Train each candidate on four fifths of train batch 1, evaluate it on the fifth held out, and return the table.
+
+    Prints how each candidate compares with the first one, image by image. What the table has is not trained again,
+    unless with `--retrain` or where the candidate has changed. A comparison that was stopped goes on from its last
+    epoch.
     """
-    table = log_path(arguments.out, question, table_name)
-    wanted = [
-        (candidate, seed)
-        for seed in arguments.seeds
-        for candidate in candidates
-        if arguments.retrain or not is_measured(table, {"candidate": candidate.name, "seed": seed})
-    ]
+    table = log_path(arguments.out, question, "folds")
+    machine = machine_of(arguments)
+    wanted = []
+    for fold, seed in [(fold, seed) for fold in arguments.folds for seed in arguments.seeds]:
+        for candidate in candidates:
+            key = {"candidate": candidate.name, "fold": fold, "seed": seed}
+            setup = {"setup": hash_of_setup(candidate, arguments)}
+            if arguments.retrain or not is_measured(table, key | setup):
+                wanted.append((candidate, key, setup))
     if wanted:
-        machine = {"device": arguments.device.type, "precision": arguments.precision}
-        refuse_mixture(table, [*read_rows(table), machine])
-        cifar = split(data.load(arguments.data_dir, arguments.device))
-        if arguments.batch_size > len(cifar.train_images):
-            raise data.DataError(f"only {len(cifar.train_images)} images are not held out: too few for --batch-size")
-    for candidate, seed in wanted:
-        key = {"candidate": candidate.name, "seed": seed}
+        kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, _ in wanted)]
+        refuse_mixture(table, [*({**row, "setup": ""} for row in kept), machine])
+        cifar = data.load(arguments.data_dir, arguments.device)
+    for candidate, key, setup in wanted:
         name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # fit for a file's
-        checkpoint = arguments.out / "checkpoints" / f"{table.stem}_{name}_seed{seed}.pt"
+        checkpoint = table.parents[1] / "checkpoints" / f"{table.stem}_{name}_fold{key['fold']}_seed{key['seed']}.pt"
         with alone(checkpoint):
-            if not arguments.retrain and is_measured(table, key):
+            if not arguments.retrain and is_measured(table, key | setup):
                 continue  # by another process, meanwhile
-            network, columns, _ = train_seed(candidate, seed, cifar, arguments, checkpoint)
-            accuracy, _ = evaluate(network, candidate.prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
-            training_accuracy = mean(columns["train_accuracy"][-epoch_of(arguments.out) :])
-            row = key | {"held_out_accuracy": accuracy, "train_accuracy": training_accuracy}
-            row |= asdict(settings_of(candidate, arguments)) | machine
+            rest = split(cifar, key["fold"])
+            network, columns, seconds = train_seed(candidate, key["seed"], rest, arguments, checkpoint)
+            logits = logits_of(network, candidate.prepare, rest.test_images, rest.statistics)
+            correct = (logits.argmax(1) == rest.test_labels).cpu().numpy()
+            row = key | {
+                "images": len(correct),
+                "accuracy": correct.mean().item(),
+                "loss": F.cross_entropy(logits, rest.test_labels).item(),
+                "train_accuracy": statistics.mean(columns["train_accuracy"][-epoch_of(arguments.out) :]),
+                "seconds": seconds,
+                **asdict(settings_of(candidate, arguments)),
+                **machine,
+                **setup,
+                "correct": np.packbits(correct).tobytes().hex(),  # a bit an image
+            }
             merge_rows(table, [row], key=list(key))
             checkpoint.unlink()
-        print(f"{candidate.name}, seed {seed}: held out {accuracy:.2%}, training {training_accuracy:.2%}", flush=True)
-    print("mean accuracy on the held-out images")
-    for name, accuracy in sorted(held_out_means(table).items(), key=lambda item: -item[1]):
-        print(f"{accuracy:.2%}  {name}")
+        print(f"{candidate.name}, fold {key['fold']}: {row['accuracy']:.2%} held out", flush=True)
+    baseline = candidates[0].name
+    print(f"accuracy on the images held out, and its difference from that of {baseline}")
+    for name, (accuracy, difference) in comparisons(table, baseline).items():
+        print(f"{accuracy:.2%}  {name}" + (f": {difference}" if difference else ""))
     return table
 
 
-def split(cifar: Cifar) -> Cifar:
-    """Train batch 1 alone, its last `HELD_OUT` images in the place of the test batch."""
-    images, held_out_images = cifar.train_images.tensor_split([-HELD_OUT])
-    labels, held_out_labels = cifar.train_labels.tensor_split([-HELD_OUT])
-    return Cifar(images, labels, held_out_images, held_out_labels)
+def split(cifar: Cifar, fold: int) -> Cifar:
+    """Train batch 1 alone, one of its `FOLDS` parts in the place of the test batch.
+
+    Each class is dealt out over the parts in turn, so that all have the same number of images, and of each class
+    the same number to within one.
+    """
+    held_out = torch.zeros(len(cifar.train_labels), dtype=torch.bool, device=cifar.train_labels.device)
+    held_out[cifar.train_labels.argsort(stable=True)[fold::FOLDS]] = True
+    train, test = ((cifar.train_images[part], cifar.train_labels[part]) for part in (~held_out, held_out))
+    return Cifar(*train, *test)
 
 
-def held_out_means(table: Path) -> dict[str, float]:
-    """Mean accuracy of each candidate in the table over its seeds, on the held-out images."""
-    accuracies: dict[str, list[float]] = {}
+def comparisons(table: Path, baseline: str) -> dict[str, tuple[float, Difference | None]]:
+    """Each candidate's accuracy and its difference from the baseline's over the folds of both, the best first.
+
+    The difference is the mean over images of +1 where only the candidate is right and -1 where only the baseline is;
+    None where they have no fold in common.
+    """
+    correct: dict[str, dict[tuple[int, int], np.ndarray]] = {}
     for row in read_rows(table):
-        accuracies.setdefault(row["candidate"], []).append(row["held_out_accuracy"])
-    return {name: mean(values) for name, values in accuracies.items()}
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=row["images"])
+        correct.setdefault(row["candidate"], {})[row["fold"], row["seed"]] = bits.astype(int)
+    found = {}
+    for name, folds in correct.items():
+        common = set() if name == baseline else folds.keys() & correct.get(baseline, {}).keys()
+        images = [folds[fold] - correct[baseline][fold] for fold in sorted(common)]
+        difference = Difference.of(np.concatenate(images)) if images else None
+        found[name] = np.concatenate(list(folds.values())).mean().item(), difference
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))

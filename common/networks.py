@@ -61,6 +61,12 @@ def laid_out(images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+def logits_of(network: nn.Module, prepare: Callable, images: torch.Tensor, statistics: Statistics) -> torch.Tensor:
+    """Logits `(N, 10)` of `network` in evaluation mode, in fp32, one view per image; see `evaluate`."""
+    with evaluation_mode(network):
+        return torch.cat([network(laid_out(prepare(batch, statistics))) for batch in images.split(500)])
+
+
 def evaluate(
     network: nn.Module, prepare: Callable, images: torch.Tensor, labels: torch.Tensor, statistics: Statistics
 ) -> tuple[float, float]:
@@ -69,7 +75,5 @@ def evaluate(
     `images` are uint8 `(N, 3, H, W)`, `labels` int64 `(N,)`; `prepare` and the training batch's `statistics` as in
     `common.preprocess`, without a generator, so that nothing is augmented.
     """
-    with evaluation_mode(network):
-        inputs = (prepare(batch, statistics) for batch in images.split(500))
-        logits = torch.cat([network(laid_out(batch)) for batch in inputs])
+    logits = logits_of(network, prepare, images, statistics)
     return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()

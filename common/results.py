@@ -36,11 +36,16 @@ class Accuracy(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The mean difference between two experiments' test accuracies, seed by seed, and its standard error."""
+    """The mean difference of two accuracies, pair by pair (of seeds or of images), and its standard error."""
 
     mean: float
     error: float
     pairs: int
+
+    @classmethod
+    def of(cls, differences: Sequence[float]) -> "Difference":
+        error = np.std(differences, ddof=1) / len(differences) ** 0.5
+        return cls(float(np.mean(differences)), float(error), len(differences))
 
     def __str__(self) -> str:
         mean = round(100 * self.mean, 2) + 0.0  # no "-0.00"
@@ -75,19 +80,22 @@ KINDS = {  # of what a cell may hold
     "category": within(int, 0, 9),
 }
 LOG = "seed:whole iteration:whole | loss:float train_accuracy:share learning_rate:finite"
-CHOICE = """candidate:text seed:whole | held_out_accuracy:share train_accuracy:share iterations:whole batch_size:whole
-    optimizer:text learning_rate:finite momentum:finite weight_decay:finite plain_learning_rate:finite
-    plain_weight_decay:finite clip_norm:float device:text precision:text"""
+SETTINGS = """iterations:whole batch_size:whole optimizer:text learning_rate:finite momentum:finite weight_decay:finite
+    keep_norm:text plain_learning_rate:finite plain_weight_decay:finite clip_norm:float"""
+MACHINE = "device:text processor:text threads:count precision:text torch:text data_md5:text"
+CHOICE = f"""candidate:text seed:whole | held_out_accuracy:share train_accuracy:share
+    {SETTINGS.replace("keep_norm:text", "")} device:text precision:text"""
 ATTACKS = """index:whole | category:category category_before:category confidence_before:share category_after:category
     confidence_after:share iterations:whole succeeded:whole linf:finite l2:finite psnr_db:float"""
 FED = "accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole"
 # The only list of what tables hold, by their names, or these without the question: the columns up to the bar are the
 # key, which no two rows share. A table that is not listed is a training log, in which columns of G may follow.
 TABLES = {
-    "results": """question:text name:text seed:whole | test_accuracy:share test_loss:float iterations:whole
-        parameters:whole seconds:finite device:text processor:text threads:count precision:text torch:text
-        data_md5:text setup:text commit:text""",
+    "results": f"""question:text name:text seed:whole | test_accuracy:share test_loss:float iterations:whole
+        parameters:whole seconds:finite {MACHINE} setup:text commit:text""",
     "measured": "table:text weights:text | sha256:text",
+    "folds": f"""candidate:text fold:whole seed:whole | images:whole accuracy:share loss:float train_accuracy:share
+        seconds:finite {SETTINGS} {MACHINE} setup:text correct:text""",
     "procedure": CHOICE,
     "design": CHOICE,
     "gradients": "input:text | cosine:finite norm_ratio:finite",
@@ -225,10 +233,7 @@ def paired_difference(log: Path, baseline: Path) -> Difference | None:
     differences = [
         first[seed]["test_accuracy"] - second[seed]["test_accuracy"] for seed in sorted(first.keys() & second.keys())
     ]
-    if len(differences) < 2:
-        return None
-    error = statistics.stdev(differences) / len(differences) ** 0.5
-    return Difference(statistics.mean(differences), error, len(differences))
+    return Difference.of(differences) if len(differences) > 1 else None
 
 
 def last_epoch(log: Path, column: str) -> float:

@@ -137,7 +137,9 @@ def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.
         others = [parameter for parameter in parameters if not any(parameter is weight for weight in weights)]
         rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
         # 3 Newton-Schulz steps of the usual 5: cheaper, but far weaker directions stay somewhat weaker.
-        muon = ConvolutionMuon(weights, lr=rate, momentum=momentum, weight_decay=decay, ns_steps=3)
+        muon = ConvolutionMuon(
+            weights, settings.keep_norm, lr=rate, momentum=momentum, weight_decay=decay, ns_steps=3
+        )
         optimizers = [muon, sgd(others, settings.plain_learning_rate, 0.9, settings.plain_weight_decay)]
     else:
         raise ValueError(f"no optimizer is called {settings.optimizer!r}")
@@ -159,16 +161,23 @@ class ConvolutionMuon(torch.optim.Muon):
     values of 1, so that weak directions are learned nearly as fast as strong ones. torch's computes it
     in bf16, whatever the network's precision, and takes matrices only: each weight
     `(outputs, inputs, height, width)` goes in as a view of the same memory.
+
+    With `keep_norm`, each step ends with the norm that a weight began with, so that steps only turn it: weights of
+    one norm and steps of one norm make turns of one angle. A weight that began at zero is left as it is.
     """
 
-    def __init__(self, weights: list[nn.Parameter], **settings):
+    def __init__(self, weights: list[nn.Parameter], keep_norm: bool = False, **settings):
         self.weights = weights
+        self.norms = [weight.norm().item() for weight in weights] if keep_norm else []
         super().__init__([weight.detach().view(len(weight), -1) for weight in weights], **settings)
 
     def step(self) -> None:
         for weight, matrix in zip(self.weights, self.param_groups[0]["params"]):
             matrix.grad = weight.grad.view_as(matrix)
         super().step()
+        for matrix, norm in zip(self.param_groups[0]["params"], self.norms):
+            if norm:
+                matrix.mul_(norm / matrix.norm())
 
 
 class State(NamedTuple):

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import shutil
+import statistics
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ import typst
 from matplotlib import font_manager, ft2font
 
 from common import options, plots, results
-from common.held_out import held_out_means
+from common.held_out import comparisons
 from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
 from common.settings import Settings
@@ -51,8 +52,8 @@ def answers(out):
                 for name, found in fp32.items()
             },
             "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
-            "procedure": held_out_means(log_path(out, "1.0", "procedure")),
-            "design": held_out_means(log_path(out, "2.0", "design")),
+            "procedure": held_out_means(out, "1.0", "procedure"),
+            "design": held_out_means(out, "2.0", "design"),
             "architecture": describe(designed_network()),
             "1.1": raw.answer(out),
             "1.2": normalize.answer(out),
@@ -96,6 +97,16 @@ def experiments(out):
             "parameters": next(iter(seeds.values()))["parameters"],
         }
     return found
+
+
+def held_out_means(out, question, name):
+    """Mean accuracy of each candidate on held-out images: the last 2,000, until all have been run on the folds."""
+    accuracies = {}
+    for row in results.read_rows(log_path(out, question, name)):
+        accuracies.setdefault(row["candidate"], []).append(row["held_out_accuracy"])
+    if accuracies:
+        return {candidate: statistics.mean(values) for candidate, values in accuracies.items()}
+    return {candidate: found for candidate, (found, _) in comparisons(log_path(out, question, "folds"), "").items()}
 
 
 def in_json(value):

@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 RUNS = (
-    Run("part1/procedure.py", 25, (), ("1.0_procedure",), seeds=range(2)),
+    Run("part1/procedure.py", 40, (), ("1.0_folds",)),
     Run("part1/raw.py", 4, ("1.1_raw",), seeds=range(5)),
     Run("part1/normalize.py", 8, ("1.2_normalize", "1.2_centered"), ("1.2_gradients",), seeds=range(5)),
     Run("part1/flip.py", 4, ("1.3_flip",), seeds=range(5)),
@@ -62,7 +62,7 @@ RUNS = (
     ),
     Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
-    Run("part2/design.py", 50, (), ("2.0_design",)),
+    Run("part2/design.py", 60, (), ("2.0_folds",)),
     Run("part2/accuracy.py", 16, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py", 30, ("2.3_vanishing",), ("2.3_signals", "2.3_active"), seeds=range(3)),
     Run("part2/controls.py --sgd", 9, ("2.3_sgd_vanishing",)),

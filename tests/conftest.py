@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import data, held_out, options
+from common import data, options
 from common.records import ROOT
 
 options.reuse_freed_memory()  # as in every script
@@ -44,7 +44,6 @@ def synthetic():
 def run_main(module, arguments):
     """As a script does, on fewer generated images: an epoch is 20 iterations of 100, 16 where a fifth is held out."""
     data.synthetic = functools.partial(data.synthetic, 2000, 100)
-    held_out.HELD_OUT = 400
     sys.argv = [module, *map(str, arguments)]
     options.run_script(importlib.import_module(module).main)
 

@@ -15,13 +15,13 @@ from statistics import mean
 import pytest
 import torch
 
-from common import data, experiment, held_out, options, overfitting, plots, records, training
+from common import data, experiment, options, overfitting, plots, records, training
 from common.options import trial_path
 from common.records import RecordError, load_checkpoint, read_rows
 from common.results import departures, final_accuracies, kinds_of, log_path, runs
 from common.settings import Settings
 from part1 import comparison, crop, raw
-from part2 import controls, cures, design, signals, solution, vanishing
+from part2 import controls, cures, signals, solution, vanishing
 from part2.networks import ADDED
 from part3 import adversarial, transfer
 
@@ -190,33 +190,6 @@ def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkey
     assert first[-1].startswith(f"crop: 100.0 % of the training images as they are, {mean(gaps):.1f} ± ")
     options.run_script(comparison.main)
     assert len(seen) == 8 and capsys.readouterr().out.splitlines()[-5:] == first[-5:]
-
-
-def test_candidates_are_compared_on_held_out_images_and_none_is_trained_twice(tmp_path, monkeypatch, capsys):
-    few = dict(list(design.CANDIDATES.items())[:2])
-    monkeypatch.setattr(design, "CANDIDATES", few)
-    monkeypatch.setattr(held_out, "HELD_OUT", 9_500)  # of 10,000: 25 iterations an epoch
-    seen = []
-
-    def watch(network, prepare, images, labels, statistics):
-        seen.append(images)
-        return 0.5 + len(seen) / 100, 0.0
-
-    monkeypatch.setattr(held_out, "evaluate", watch)
-    trial = ["--data-dir", "synthetic", "--iterations", "3", "--batch-size", "20", "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["design.py", *trial])
-    options.run_script(design.main)
-    first = capsys.readouterr().out.splitlines()
-    assert [line.split("%")[0] for line in first[-2:]] == ["52.00", "51.00"]
-    expected = data.load("synthetic").train_images[500:]
-    assert len(seen) == 2 and all(torch.equal(images, expected) for images in seen)
-    out = tmp_path / trial_path(Path(), {"iterations": 3, "batch_size": 20, "images": "synthetic"})
-    rows = read_rows(out / "logs/2.0_design.csv")
-    assert {row["candidate"] for row in rows} == set(few) and len(rows) == 2
-    assert all((row["device"], row["precision"]) != ("", "") for row in rows)
-    assert not list((out / "checkpoints").glob("*.pt"))  # no run that is finished leaves one behind
-    options.run_script(design.main)
-    assert len(seen) == 2 and capsys.readouterr().out.splitlines() == first[-3:]
 
 
 def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, capsys):
@@ -501,28 +474,6 @@ def test_killed_at_several_moments_ends_in_the_same_bytes(start_main, tmp_path):
     assert first.keys() == second.keys() == {0, 1}
     assert all(first[seed] | {"seconds": ""} == second[seed] | {"seconds": ""} for seed in first)
     assert not list((killed / "checkpoints").glob("*.pt"))  # no run that is finished leaves one behind
-
-
-def test_a_comparison_that_is_killed_goes_on_and_ends_in_the_same_table(start_main, tmp_path):
-    """Of candidates on held-out images, whose run had no checkpoint before."""
-    table = FOLDER / "logs/1.0_procedure.csv"
-    checkpoint = table.parents[1] / "checkpoints/1.0_procedure_SGD-0.05_seed0.pt"
-
-    def kill_once_there_is(path, out):
-        process = start_main("part1.procedure", *TRIAL, "--out", out)
-        while not (out / path).exists():
-            assert process.is_alive()
-            time.sleep(0.005)
-        process.kill()
-        process.join()
-
-    kill_once_there_is(checkpoint, tmp_path)
-    assert not (tmp_path / table).exists()
-    assert load_checkpoint(tmp_path / checkpoint)["iteration"] == 16  # an epoch
-    kill_once_there_is(table, tmp_path)
-    (row,) = read_rows(tmp_path / table)
-    kill_once_there_is(table, tmp_path / "whole")
-    assert [row] == read_rows(tmp_path / "whole" / table)
 
 
 def test_a_second_process_is_refused_what_the_first_is_training(start_main, tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from common import training
 from common.data import Cifar
@@ -72,6 +73,24 @@ def test_muon_leaves_a_vanished_gradient_small():
     assert weight.abs().max() < 1e-5
 
 
+def test_muon_that_keeps_norms_turns_weights_by_the_same_angle_whatever_their_norm():
+    torch.manual_seed(0)
+    direction, gradient = torch.randn(2, 16, 8, 5, 5)
+    cosines = []
+    for scale in (0.01, 1.0, 100.0, 0.0):
+        weight = nn.Parameter(scale * direction)
+        before = weight.detach().clone()
+        muon = ConvolutionMuon([weight], keep_norm=True, lr=0.1 * scale or 0.1, weight_decay=0, ns_steps=3)
+        weight.grad = gradient.clone()
+        muon.step()
+        if scale:
+            assert weight.norm().item() == pytest.approx(before.norm().item(), rel=1e-5)
+            cosines.append(F.cosine_similarity(weight.detach().flatten(), before.flatten(), dim=0).item())
+        else:
+            assert weight.norm() > 0  # what begins at zero must grow
+    assert cosines == pytest.approx(cosines[:1] * 3, rel=1e-5) and cosines[0] < 0.99999
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
 def test_same_seed_same_weights_and_log(synthetic, optimizer):
     settings = Settings(iterations=4, optimizer=optimizer, learning_rate=0.01)
@@ -82,11 +101,13 @@ def test_same_seed_same_weights_and_log(synthetic, optimizer):
     assert not same(first, other) and log["loss"] != other_log["loss"]
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw", "muon that keeps norms"])
 def test_a_stopped_run_ends_as_if_never_stopped(synthetic, tmp_path, monkeypatch, optimizer):
     """Stopped in the middle of an epoch, and once more right after a checkpoint."""
     few = replace(synthetic, train_images=synthetic.train_images[:80], train_labels=synthetic.train_labels[:80])
-    settings = Settings(iterations=10, batch_size=20, optimizer=optimizer, learning_rate=0.01)  # epochs of 4
+    kept = {"keep_norm": "norms" in optimizer}
+    settings = Settings(iterations=10, batch_size=20, optimizer=optimizer.split()[0], learning_rate=0.01, **kept)
+    # An epoch is 4 iterations.
     whole, log = run(few, settings)
     checkpoint = tmp_path / "run.pt"
 
