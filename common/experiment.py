@@ -16,7 +16,7 @@ from common.data import Cifar
 from common.networks import evaluate
 from common.records import RecordError, load_weights, lock, merge_rows, read_rows, save_checkpoint
 from common.results import final_accuracy, finished, log_path, refuse_mixture, runs
-from common.settings import Settings
+from common.settings import PLAIN_SGD, Settings
 
 
 class Experiment(NamedTuple):
@@ -25,6 +25,7 @@ class Experiment(NamedTuple):
     Attributes:
         prepare: `prepare(images, statistics, generator=None)` is its pre-processing; see `common.preprocess`.
         settings: of which a script's `--iterations` and `--batch-size` take precedence.
+        sgd: the settings with `--optimizer sgd`.
         log_gradients: whether the log has G of every convolution (question 2.2).
     """
 
@@ -34,6 +35,7 @@ class Experiment(NamedTuple):
     prepare: Callable[..., torch.Tensor]
     settings: Settings = Settings()
     log_gradients: bool = False
+    sgd: Settings = PLAIN_SGD
 
 
 def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
@@ -96,8 +98,9 @@ def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
 
 
 def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:
-    """The experiment's, with the budget that the flags say."""
-    return replace(experiment.settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
+    """The experiment's, with the optimizer and the budget that the flags say."""
+    settings = experiment.sgd if arguments.optimizer == "sgd" else experiment.settings
+    return replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
 
 
 def train_seed(

@@ -26,7 +26,10 @@ def parse(description: str, names: list[str]) -> argparse.Namespace:
     add, fold = parser.add_argument, within(int, 0, FOLDS - 1)
     add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold these fifths out, 0 to 4 (default: 0)")
     add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=f"of {names} (default: all)")
-    return options.parse(parser)
+    arguments = options.parse(parser)
+    if arguments.optimizer != "procedure":
+        parser.error("argument --optimizer: each candidate has its own")
+    return arguments
 
 
 def compare(question: str, candidates: list[Experiment], arguments: argparse.Namespace) -> Path:

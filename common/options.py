@@ -62,6 +62,8 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add("--iterations", type=many, default=Settings().iterations, help="training steps (default: %(default)s)")
     add("--batch-size", type=images, default=Settings().batch_size, help="images per step (default: %(default)s)")
     add("--device", type=device_named, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
+    text = "sgd: plain SGD with momentum in place of Muon, in a folder of its own (default: %(default)s)"
+    add("--optimizer", choices=["procedure", "sgd"], default="procedure", help=text)
     precisions = ["auto", "fp32", "bf16"]
     add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
     threads, text = torch.get_num_threads(), "of the CPU; another number rounds otherwise (default: %(default)s here)"
@@ -101,7 +103,7 @@ def printable(text: str) -> str:
 def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     """Parse, settle `precision`, and move `out` to a folder of its own for a run that is not the report's.
 
-    That is one off the assignment's budget, on generated images, in a precision chosen by hand, or with
+    That is one off the assignment's budget, on generated images, in a precision chosen by hand, by plain SGD, or with
     another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
     that it would be without these last: a script that only uses trained networks finds them there.
     `arguments.asked` is what the flags say of precision and threads, if they do.
@@ -122,6 +124,8 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     departing = {name: given[name] for name in ("iterations", "batch_size") if given[name] != budget[name]}
     if arguments.precision != fastest:
         departing["precision"] = arguments.precision
+    if arguments.optimizer != "procedure":
+        departing["optimizer"] = arguments.optimizer
     if arguments.data_dir == "synthetic":
         departing["images"] = "synthetic"
     of_constants = {name: given[name] for name in constants if given[name] != parser.get_default(name)}

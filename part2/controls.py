@@ -1,7 +1,8 @@
 """Controls of question 2.3: does it take the depth, the lack of BatchNorm, or the optimizer for gradients to vanish?
 
-`--depth N …` adds N convolutions in place of 20; `--batchnorm` adds 20 and keeps BatchNorm, over 25 images as in 2.1,
-after every convolution, the added ones included; `--sgd` trains part2/vanishing.py's network by plain SGD without
+`--depth N …` adds N convolutions in place of 20; `--batchnorm plain` adds 20 and keeps BatchNorm, over 25 images as in
+2.1, after every convolution, the added ones included; `--batchnorm residual` has them in the ten residual blocks of
+2.4's solution; `--sgd` trains part2/vanishing.py's network by plain SGD without
 weight decay: its steps are as small as the gradients are, and it shrinks nothing that no gradient holds.
 """
 
@@ -21,6 +22,7 @@ from common.records import within
 from common.settings import PLAIN_SGD
 from part2 import accuracy, plots, signals, vanishing
 from part2.accuracy import prepare
+from part2.cures import Block
 from part2.networks import ADDED, GhostBatchNorm2d, designed_network
 
 MOST = 100  # added layers that `--depth` takes
@@ -34,7 +36,21 @@ def batchnorm_network():
     return designed_network(layers)
 
 
-BATCHNORM = Experiment("2.3", "batchnorm", batchnorm_network, prepare, log_gradients=True)
+def batchnorm_residual_network():
+    """The same in ten residual blocks, each of which starts as the identity: its last BatchNorm scales by 0."""
+    layers = []
+    for _ in range(ADDED // 2):
+        first, second = (nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1) for _ in range(2))
+        last = GhostBatchNorm2d(16)
+        nn.init.zeros_(last.weight)
+        layers += [Block(first, GhostBatchNorm2d(16), nn.ReLU(), second, last), nn.ReLU()]
+    return designed_network(layers)
+
+
+BATCHNORM = {
+    "plain": Experiment("2.3", "batchnorm", batchnorm_network, prepare, log_gradients=True),
+    "residual": Experiment("2.3", "batchnorm_residual", batchnorm_residual_network, prepare, log_gradients=True),
+}
 SGD = vanishing.EXPERIMENT._replace(name="sgd_vanishing", settings=replace(PLAIN_SGD, weight_decay=0.0))
 
 
@@ -50,7 +66,7 @@ def logs_by_depth(out):
     names = results.read_results(out / "logs" / "results.csv")
     depths = sorted(int(name.removeprefix("2.3_depth")) for name in names if name.startswith("2.3_depth"))
     without = {added: results.log_path(out, "2.3", of_depth(added).name) for added in [*depths, ADDED]}
-    with_it = {0: accuracy.CURVE.log(out), ADDED: results.log_path(out, "2.3", BATCHNORM.name)}
+    with_it = {0: accuracy.CURVE.log(out), ADDED: results.log_path(out, "2.3", BATCHNORM["plain"].name)}
     return {
         "no BatchNorm": {added: log for added, log in without.items() if results.finished(log)},
         "BatchNorm": {added: log for added, log in with_it.items() if results.finished(log)},
@@ -90,11 +106,13 @@ def main():
         metavar="N",
         help="train with N added layers (default: 0 2 5 10)",
     )
-    control.add_argument("--batchnorm", action="store_true", help="train with 20 added layers and with BatchNorm")
+    text = "train with 20 added layers and with BatchNorm, one after another or in residual blocks"
+    control.add_argument("--batchnorm", choices=BATCHNORM, nargs="+", help=text)
     control.add_argument("--sgd", action="store_true", help="train with plain SGD and without weight decay")
     arguments = options.parse(parser)
     if arguments.batchnorm:
-        experiment.run(BATCHNORM, arguments)
+        for kind in arguments.batchnorm:
+            experiment.run(BATCHNORM[kind], arguments)
     elif arguments.sgd:
         experiment.run(SGD, arguments)
         table = results.log_path(arguments.out, "2.3", "active")

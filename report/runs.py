@@ -31,7 +31,9 @@ class Run(NamedTuple):
         return " ".join([self.script, *(["--seeds", *map(str, self.seeds)] if self.seeds else [])])
 
     def folder(self, out: Path) -> Path:
-        return fp32_folder(out) if "--precision fp32" in self.script else out
+        if "--precision fp32" in self.script:
+            return fp32_folder(out)
+        return trial_beside(out, {"optimizer": "sgd"}) if "--optimizer sgd" in self.script else out
 
     def logs(self, out: Path) -> list[Path]:
         return [self.folder(out) / "logs" / f"{name}.csv" for name in self.experiments + self.tables]
@@ -66,7 +68,7 @@ RUNS = (
     Run("part2/accuracy.py", 16, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py", 30, ("2.3_vanishing",), ("2.3_signals", "2.3_active"), seeds=range(3)),
     Run("part2/controls.py --sgd", 9, ("2.3_sgd_vanishing",)),
-    Run("part2/controls.py --batchnorm", 10, ("2.3_batchnorm",)),
+    Run("part2/controls.py --batchnorm plain", 10, ("2.3_batchnorm",)),
     Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
     Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
     Run("part2/solution.py", 33, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting"), seeds=range(3)),
@@ -83,6 +85,10 @@ def fp32_folder(out: Path) -> Path:
     rows = [row for seeds in read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
     if rows and all(row["precision"] == "fp32" for row in rows):
         return out
-    departing = departures(out)
-    base = out.parent.parent if departing else out
-    return trial_path(base, departing | {"precision": "fp32"})
+    return trial_beside(out, {"precision": "fp32"})
+
+
+def trial_beside(out: Path, departing: dict[str, str]) -> Path:
+    """The folder of runs that depart from those under `out`, which may depart from the report's themselves."""
+    base = out.parent.parent if departures(out) else out
+    return trial_path(base, departures(out) | departing)

@@ -19,6 +19,7 @@ from part1 import crop, flip, normalize, procedure, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
 from part3.networks import NETWORKS, weights_of
+from report.build import held_out_means
 from report.runs import RUNS
 
 REPORT = options.REPORT
@@ -27,7 +28,7 @@ ANSWERS |= {"2.4": solution.SOLUTION}
 FIGURES = ANSWERS | {"2.4": "cures"}
 COMMITTED = {(run.folder(REPORT), name): list(run.seeds) for run in RUNS for name in run.experiments}
 EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXPERIMENT, crop.EXPERIMENT]
-EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT, controls.BATCHNORM, controls.SGD]
+EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT, controls.BATCHNORM["plain"], controls.SGD]
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
 EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
 EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, unchanged=True)]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -21,9 +22,10 @@ from common.records import RecordError, load_checkpoint, read_rows
 from common.results import departures, final_accuracies, kinds_of, log_path, runs
 from common.settings import Settings
 from part1 import comparison, crop, raw
-from part2 import controls, cures, signals, solution, vanishing
+from part2 import accuracy, controls, cures, signals, solution, vanishing
 from part2.networks import ADDED
 from part3 import adversarial, transfer
+from report.runs import trial_beside
 
 TRIAL = ("--data-dir", "synthetic", "--iterations", 40)  # two epochs of `run_main`
 FOLDER = trial_path(Path(), {"iterations": 40, "images": "synthetic"})
@@ -244,6 +246,26 @@ def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, cap
     assert not any("already" in line for line in run(transfer))
     assert files(out / "logs")["3.1_attacks.csv"] != logs["3.1_attacks.csv"]
     assert sum("already" in line for line in run(transfer)) == 2
+
+
+def test_plain_sgd_has_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    few_images(monkeypatch)
+    seen, make_optimizers = [], training.make_optimizers
+
+    def watch(network, settings):
+        seen.append(settings)
+        return make_optimizers(network, settings)
+
+    monkeypatch.setattr(training, "make_optimizers", watch)
+    for flags in ([], ["--optimizer", "sgd"]):
+        monkeypatch.setattr("sys.argv", ["accuracy.py", *SHORT, "--out", str(tmp_path), *flags])
+        options.run_script(accuracy.main)
+    assert [settings.optimizer for settings in seen] == ["muon", "sgd"]
+    assert replace(seen[1], iterations=2000, batch_size=100) == accuracy.EXPERIMENT.sgd
+    out = trial_beside(tmp_path / SHORT_FOLDER, {"optimizer": "sgd"})
+    assert departures(out) == departures(tmp_path / SHORT_FOLDER) | {"optimizer": "sgd"}
+    logs = [read_rows(folder / "logs/2.1_accuracy.csv") for folder in (tmp_path / SHORT_FOLDER, out)]
+    assert logs[0] != logs[1] and len(logs[0]) == len(logs[1])
 
 
 def test_part_3_takes_no_seeds(monkeypatch, capsys):
