@@ -41,7 +41,7 @@ class Experiment(NamedTuple):
 def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     """Train each of `arguments.seeds` that is not finished, print the test accuracy, and return the log's path.
 
-    Raises `RecordError` if seeds that stay in the log were trained in another way or on another kind of machine.
+    Raises `RecordError` if other seeds in the log were trained with other settings or on another kind of machine.
     """
     log = log_path(arguments.out, experiment.question, experiment.name)
     done = set() if arguments.retrain else finished(log)
@@ -72,15 +72,16 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             result |= {"parameters": parameters, "seconds": seconds, **machine, **setup, "commit": code}
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
+    # Checkpoints are kept until here: a --retrain that is stopped does not train its finished seeds again.
     for checkpoint in (checkpoint_path(log, seed) for seed in arguments.seeds):
-        if checkpoint.exists():  # until here: of a --retrain that is stopped, what is finished is not trained again
+        if checkpoint.exists():
             checkpoint.unlink(missing_ok=True)
     print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log
 
 
 def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
-    """What the numbers of a run depend on besides its code, settings and seed."""
+    """The machine and the data: what a run's numbers depend on besides code, settings and seed."""
     return {
         "device": arguments.device.type,
         "processor": records.processor(arguments.device),
@@ -92,7 +93,7 @@ def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
 
 
 def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
-    """Of what all seeds of an experiment have in common: its functions' code and its settings."""
+    """A hash of what all seeds of an experiment share: its functions' code and its settings."""
     code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
     return hashlib.sha256(f"{code} {settings_of(experiment, arguments)}".encode()).hexdigest()[:12]
 
@@ -143,13 +144,13 @@ def alone(checkpoint: Path):
 
 
 def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace) -> nn.Module:
-    """The network with the weights of its run, which is done again first where they are missing.
+    """The network with the weights of its run, in evaluation mode. Where they are missing, it is trained again first.
 
-    In evaluation mode. Raises `RecordError` if the weights are not this network's.
+    Raises `RecordError` if the weights are not this network's.
     """
     weights = weights_path(arguments.trained, experiment, seed)
     log = log_path(arguments.trained, experiment.question, experiment.name)
-    if not weights.exists() or checkpoint_path(log, seed).exists():  # the latter of a run that was stopped at its end
+    if not weights.exists() or checkpoint_path(log, seed).exists():  # a run that was stopped at its end
         print(f"training question {experiment.question}'s network first, for {weights}", flush=True)
         missing = {"out": arguments.trained, "seeds": [seed], "retrain": not weights.exists()}
         run(experiment, argparse.Namespace(**vars(arguments) | missing))
@@ -164,9 +165,9 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
 
 
 def measure_once(tables: dict[str, Path], weights: Sequence[Path], again: bool, measure: Callable[[], dict]) -> None:
-    """Write into each of `tables` the rows of its name that `measure()` returns, unless all are there or if `again`.
+    """Fill `tables` with the rows that `measure()` returns under their names, if one is missing or if `again`.
 
-    `weights` are the files that it measures: where they changed, it is done again.
+    `weights` are the files of the networks that are measured: if they have changed, all is measured again.
     """
     last = list(tables.values())[-1]
 
@@ -218,7 +219,7 @@ def hashes_of(weights: Sequence[Path]) -> dict[str, str]:
 def remember(table: Path, hashes: dict[str, str]) -> None:
     """Note what `table` rests on: files of weights, or a log's seeds, and a hash of each."""
     rows = [{"table": table.name, "weights": name, "sha256": hashed} for name, hashed in hashes.items()]
-    if rows:  # not so for what was measured on new networks
+    if rows:  # none for tables that were measured on new networks
         merge_rows(table.with_name("measured.csv"), rows, key=["table", "weights"])
 
 

@@ -21,11 +21,11 @@ FOLDS = 5  # parts of train batch 1, each of which is held out once
 
 
 def parse(description: str, names: list[str]) -> argparse.Namespace:
-    """The shared flags; also which of the candidates of these names are compared, and on which folds."""
+    """The shared flags, and two more: which of the named candidates to compare, and on which folds."""
     parser = options.parser(description)
     add, fold = parser.add_argument, within(int, 0, FOLDS - 1)
-    add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold these fifths out, 0 to 4 (default: 0)")
-    add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=f"of {names} (default: all)")
+    add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold out these fifths, 0 to 4 (default: 0)")
+    add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help="(default: all of the list)")
     arguments = options.parse(parser)
     if arguments.optimizer != "procedure":
         parser.error("argument --optimizer: each candidate has its own")
@@ -35,9 +35,9 @@ def parse(description: str, names: list[str]) -> argparse.Namespace:
 def compare(question: str, candidates: list[Experiment], arguments: argparse.Namespace) -> Path:
     """Train each candidate on four fifths of train batch 1, evaluate it on the fifth held out, and return the table.
 
-    Prints how each candidate compares with the first one, image by image. What the table has is not trained again,
-    unless with `--retrain` or where the candidate has changed. A comparison that was stopped goes on from its last
-    epoch.
+    Prints each candidate's accuracy and how it differs from the first one's, image by image. A candidate that the
+    table already has is trained again only with `--retrain` or after a change of its code or settings. A comparison
+    that was stopped continues from its last epoch.
     """
     table = log_path(arguments.out, question, "folds")
     machine = machine_of(arguments)
@@ -77,7 +77,7 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
             checkpoint.unlink()
         print(f"{candidate.name}, fold {key['fold']}: {row['accuracy']:.2%} held out", flush=True)
     baseline = candidates[0].name
-    print(f"accuracy on the images held out, and its difference from that of {baseline}")
+    print(f"accuracy on held-out images, and its difference from that of {baseline}")
     for name, (accuracy, difference) in comparisons(table, baseline).items():
         print(f"{accuracy:.2%}  {name}" + (f": {difference}" if difference else ""))
     return table
@@ -86,8 +86,8 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
 def split(cifar: Cifar, fold: int) -> Cifar:
     """Train batch 1 alone, one of its `FOLDS` parts in the place of the test batch.
 
-    Each class is dealt out over the parts in turn, so that all have the same number of images, and of each class
-    the same number to within one.
+    The images of each class are dealt to the parts in turn: all parts have the same number of images, and the same
+    number of each class to within one.
     """
     held_out = torch.zeros(len(cifar.train_labels), dtype=torch.bool, device=cifar.train_labels.device)
     held_out[cifar.train_labels.argsort(stable=True)[fold::FOLDS]] = True
@@ -96,10 +96,10 @@ def split(cifar: Cifar, fold: int) -> Cifar:
 
 
 def comparisons(table: Path, baseline: str) -> dict[str, tuple[float, Difference | None]]:
-    """Each candidate's accuracy and its difference from the baseline's over the folds of both, the best first.
+    """Each candidate's accuracy, and its difference from the baseline's on the folds that both have; the best first.
 
-    The difference is the mean over images of +1 where only the candidate is right and -1 where only the baseline is;
-    None where they have no fold in common.
+    The difference is a mean over images: +1 where only the candidate is right, -1 where only the baseline is, else 0.
+    It is None where they have no fold in common.
     """
     correct: dict[str, dict[tuple[int, int], np.ndarray]] = {}
     for row in read_rows(table):

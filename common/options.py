@@ -66,7 +66,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add("--optimizer", choices=["procedure", "sgd"], default="procedure", help=text)
     precisions = ["auto", "fp32", "bf16"]
     add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
-    threads, text = torch.get_num_threads(), "of the CPU; another number rounds otherwise (default: %(default)s here)"
+    threads, text = torch.get_num_threads(), "CPU threads; another number rounds differently (default: %(default)s here)"
     add("--threads", type=within(int, 1, 1024), default=threads, metavar="N", help=text)
     add(
         "--data-dir",
@@ -106,7 +106,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     That is one off the assignment's budget, on generated images, in a precision chosen by hand, by plain SGD, or with
     another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
     that it would be without these last: a script that only uses trained networks finds them there.
-    `arguments.asked` is what the flags say of precision and threads, if they do.
+    `arguments.asked` holds precision and threads where a flag sets them.
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
@@ -135,7 +135,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
 
 
 def make_folders(parser: Parser, out: Path) -> None:
-    """Better refused now than after the training; but what may only be read can still answer from its logs."""
+    """Make them, or refuse `--out` before any training. A read-only folder that has logs can still answer from them."""
     try:
         for name in ("logs", "figures", "checkpoints", "weights"):
             (out / name).mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # a system's ways to say that a file or folder may only be read
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # errors of a file or folder that may only be read
 
 
 class RecordError(Exception):
@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # that of a full disk has none
+        error.filename = error.filename or str(path)  # the error of a full disk names no file
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -207,7 +207,7 @@ def code_of(part) -> str:
 
 
 def processor(device: torch.device) -> str:
-    """The model of the processor that computes on `device`, or its kind where the system does not say."""
+    """The model of the processor behind `device`; only its architecture where the system does not name the model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")  # Linux's

@@ -70,10 +70,10 @@ def log_path(out: Path, question: str, name: str) -> Path:
 
 
 whole = within(int, 0, math.inf)
-KINDS = {  # of what a cell may hold
+KINDS = {  # what a cell may hold
     "text": str,
     "whole": whole,
-    "count": lambda text: whole(text) if text else None,  # or not recorded
+    "count": lambda text: whole(text) if text else None,  # empty where it was not recorded
     "finite": within(float, -sys.float_info.max, sys.float_info.max),
     "float": float,
     "share": within(float, 0, 1),
@@ -205,7 +205,7 @@ def epoch_of(out: Path) -> int:
 
 
 def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
-    """Raise `RecordError` for runs that are unlike in what these rows record: their mean would be of neither."""
+    """Raise `RecordError` if these rows are of runs on unlike machines or with unlike settings: they have no mean."""
     for name in ("device", "precision", "processor", "threads", "torch", "data_md5", "setup"):
         if len(found := {str(row[name]) for row in rows if row.get(name)}) > 1:
             unlike = f"seeds whose {name} is {' and '.join(sorted(found))}"
@@ -213,7 +213,7 @@ def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
 
 
 def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy of each seed in the results table; raises `RecordError` if they are of unlike runs."""
+    """Test accuracy of each seed in the results table; raises `RecordError` if the runs are unlike."""
     refuse_mixture(log, list(runs(log).values()))
     return [row["test_accuracy"] for row in runs(log).values()]
 

@@ -20,7 +20,7 @@ class Settings:
     learning_rate: float = 0.05  # at the start, then falling linearly to 0; 0.03 and 0.08 do about as well
     momentum: float = 0.6  # Nesterov's; 0.9 costs a point at a rate of 0.03. AdamW has two of its own instead
     weight_decay: float = 0.1  # decoupled in Muon and AdamW; without it 1.4 less
-    keep_norm: bool = False  # whether Muon gives a convolution's weights their first norm back after each step
+    keep_norm: bool = False  # whether each step of Muon is followed by a rescaling to the weight's initial norm
 
     # Of all other parameters (BatchNorm, fully connected layers, biases) beside Muon: SGD, Nesterov momentum 0.9.
     plain_learning_rate: float = 0.05  # 0.1 does no better

@@ -41,8 +41,8 @@ def train(
         prepare: `prepare(images, statistics, generator)` turns a batch of images into the network's input.
         cifar: whose training images are trained on, on the device that trains.
         seed: of the weights at the start, the order of images and the augmentation. The same seed gives the same
-            bytes on the same model of processor, with as many threads and in the same precision; elsewhere sums
-            are rounded otherwise.
+            bytes on the same processor model, with the same number of threads and in the same precision; elsewhere
+            sums are rounded differently.
         precision: "fp32" or "bf16" (autocast: weights, statistics and loss stay in fp32).
         checkpoint: where the state is kept after every epoch. A run that finds its own there goes on
             from it, under the same code, and ends exactly as if it had never been stopped.
@@ -162,8 +162,8 @@ class ConvolutionMuon(torch.optim.Muon):
     in bf16, whatever the network's precision, and takes matrices only: each weight
     `(outputs, inputs, height, width)` goes in as a view of the same memory.
 
-    With `keep_norm`, each step ends with the norm that a weight began with, so that steps only turn it: weights of
-    one norm and steps of one norm make turns of one angle. A weight that began at zero is left as it is.
+    With `keep_norm`, each step is followed by a rescaling of the weight to its initial norm, so that steps only
+    change its direction, by an angle that the learning rate sets. A weight that starts at zero is not rescaled.
     """
 
     def __init__(self, weights: list[nn.Parameter], keep_norm: bool = False, **settings):
