@@ -25,7 +25,8 @@ def parse(description: str, names: list[str]) -> argparse.Namespace:
     parser = options.parser(description)
     add, fold = parser.add_argument, within(int, 0, FOLDS - 1)
     add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold out these fifths, 0 to 4 (default: 0)")
-    add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help="(default: all of the list)")
+    text = f"{'; '.join(names)} (default: all)"
+    add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=text)
     arguments = options.parse(parser)
     if arguments.optimizer != "procedure":
         parser.error("argument --optimizer: each candidate has its own")

@@ -66,7 +66,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add("--optimizer", choices=["procedure", "sgd"], default="procedure", help=text)
     precisions = ["auto", "fp32", "bf16"]
     add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
-    threads, text = torch.get_num_threads(), "CPU threads; another number rounds differently (default: %(default)s here)"
+    threads, text = torch.get_num_threads(), "CPU threads; another number rounds differently (default: %(default)s)"
     add("--threads", type=within(int, 1, 1024), default=threads, metavar="N", help=text)
     add(
         "--data-dir",

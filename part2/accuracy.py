@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import experiment, options, overfitting, plots, results
 from common.preprocess import normalize, random_crop, random_cutout, random_flip
-from part2.networks import describe, designed_network
+from common.results import TRAIN_IMAGES
+from part2.networks import GhostBatchNorm2d, describe, designed_network
 
 ASKED = 0.68  # test accuracy
 OVERFITTING_IMAGES = 2000  # training images on which networks are evaluated as they are
@@ -28,7 +29,17 @@ def prepare(images, statistics, generator=None, cutout=8):
     return images
 
 
+def with_ordinary_batchnorm():
+    """The designed network with BatchNorm as usual: statistics over the whole batch, whatever its size."""
+    network = designed_network()
+    for layer in network:
+        if isinstance(layer, GhostBatchNorm2d):
+            layer.ghost = TRAIN_IMAGES
+    return network
+
+
 EXPERIMENT = experiment.Experiment("2.1", "accuracy", designed_network, prepare, log_gradients=True)
+ORDINARY = EXPERIMENT._replace(name="ordinary_batchnorm", make_network=with_ordinary_batchnorm)
 CURVE = plots.Curve("2.1", "accuracy", "designed", plots.BLACK, "-", tick="2.1")
 
 
@@ -39,11 +50,22 @@ def draw(out):
 def answer(out):
     """Test accuracy over the seeds, and how much better training images are classified as they are."""
     log = CURVE.log(out)
-    return {"test": results.final_accuracy(log), "overfitting": overfitting.of(out, "2.1", log)}
+    ordinary = results.log_path(out, "2.1", ORDINARY.name)
+    return {
+        "test": results.final_accuracy(log),
+        "ordinary": results.final_accuracy(ordinary) if results.finished(ordinary) else None,
+        "overfitting": overfitting.of(out, "2.1", log),
+    }
 
 
 def main():
-    arguments = options.parse(options.parser(__doc__))
+    parser = options.parser(__doc__)
+    text = "as a control, take BatchNorm's statistics over the whole batch"
+    parser.add_argument("--ordinary-batchnorm", action="store_true", help=text)
+    arguments = options.parse(parser)
+    if arguments.ordinary_batchnorm:
+        experiment.run(ORDINARY, arguments)
+        return
     experiment.run(EXPERIMENT, arguments)
     measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
     experiment.measure_trained(EXPERIMENT, results.log_path(arguments.out, "2.1", "overfitting"), measure, arguments)
