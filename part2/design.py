@@ -66,15 +66,21 @@ def identity_started():
     return network
 
 
+DECAYED_SGD = replace(PLAIN_SGD, learning_rate=0.02, weight_decay=0.01)
+KEPT = replace(Settings(), learning_rate=0.07, weight_decay=0.0, keep_norm=True)
 CANDIDATES = {
     "the designed network": (designed_network, prepare, Settings()),
     "BatchNorm over the whole batch": (with_ordinary_batchnorm, prepare, Settings()),
     "no cutout": (designed_network, partial(prepare, cutout=0), Settings()),
     "half as wide": (half_as_wide, prepare, Settings()),
     "identity initialisation": (identity_started, prepare, Settings()),
+    "norms kept": (designed_network, prepare, KEPT),
+    "norms kept, Muon 0.05": (designed_network, prepare, replace(KEPT, learning_rate=0.05)),
     "plain SGD": (designed_network, prepare, PLAIN_SGD),
+    "SGD 0.02, weight decay 0.01": (designed_network, prepare, DECAYED_SGD),
     "2.4's solution": (scaled, prepare, CAREFUL),
     "2.4's solution, learning rate not halved": (scaled, prepare, replace(CAREFUL, learning_rate=0.05)),
+    "2.4's solution, norms kept": (scaled, prepare, replace(KEPT, clip_norm=CAREFUL.clip_norm)),
 }
 
 
