@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.gradients import convolutions
-from part2 import controls, cures, networks
+from part2 import accuracy, controls, cures, networks
 from part2.solution import CURES
 from part2.vanishing import vanishing_network
 
@@ -114,3 +114,16 @@ def test_the_control_with_batchnorm_has_the_depth_of_2_3_and_the_layers_of_2_1()
     assert shapes(network) == shapes(vanishing_network())
     norms = [module for module in network.modules() if isinstance(module, networks.GhostBatchNorm2d)]
     assert len(norms) == len(convolutions(network)) == 27
+
+
+def test_ordinary_batchnorm_normalizes_the_whole_batch():
+    inputs = torch.randn(100, 16, 4, 4, generator=torch.Generator().manual_seed(0)) + 3
+    layer, ghost = accuracy.with_ordinary_batchnorm().norm1, networks.designed_network().norm1
+    assert torch.equal(layer(inputs), torch.nn.BatchNorm2d(16)(inputs)) and not torch.equal(layer(inputs), ghost(inputs))
+
+
+def test_residual_blocks_with_batchnorm_start_as_the_identity():
+    torch.manual_seed(0)
+    network = controls.batchnorm_residual_network().train()
+    first = network[:3](torch.randn(50, 3, 32, 32))
+    assert torch.equal(network[3:23](first), first) and len(convolutions(network)) == 27
