@@ -119,7 +119,8 @@ def test_the_control_with_batchnorm_has_the_depth_of_2_3_and_the_layers_of_2_1()
 def test_ordinary_batchnorm_normalizes_the_whole_batch():
     inputs = torch.randn(100, 16, 4, 4, generator=torch.Generator().manual_seed(0)) + 3
     layer, ghost = accuracy.with_ordinary_batchnorm().norm1, networks.designed_network().norm1
-    assert torch.equal(layer(inputs), torch.nn.BatchNorm2d(16)(inputs)) and not torch.equal(layer(inputs), ghost(inputs))
+    assert torch.equal(layer(inputs), torch.nn.BatchNorm2d(16)(inputs))
+    assert not torch.equal(layer(inputs), ghost(inputs))
 
 
 def test_residual_blocks_with_batchnorm_start_as_the_identity():
