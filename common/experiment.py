@@ -14,7 +14,7 @@ from torch import nn
 from common import data, records
 from common.data import Cifar
 from common.networks import evaluate
-from common.records import RecordError, load_weights, lock, merge_rows, read_rows, save_checkpoint
+from common.records import RecordError, load_checkpoint, load_weights, lock, merge_rows, read_rows
 from common.results import final_accuracy, finished, log_path, refuse_mixture, runs
 from common.settings import PLAIN_SGD, Settings
 
@@ -48,11 +48,12 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     wanted = [seed for seed in arguments.seeds if seed not in done]
     setup, machine = {"setup": hash_of_setup(experiment, arguments)}, machine_of(arguments)
     kept = [row for seed, row in runs(log).items() if seed not in wanted]
-    refuse_mixture(log, [*kept, setup | (machine if wanted else arguments.asked)])
     if wanted:
+        refuse_mixture(log, [*kept, setup | machine])
         cifar = data.load(arguments.data_dir, arguments.device)
         code = records.commit()
     else:
+        refuse_mixture(log, [*(row for row in kept if row["setup"]), setup | arguments.asked])
         print(f"{log} has these seeds already: --retrain or another --out trains them")
     for seed in wanted:
         checkpoint = checkpoint_path(log, seed)
@@ -62,7 +63,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             network, columns, seconds = train_seed(experiment, seed, cifar, arguments, checkpoint)
             test = cifar.test_images, cifar.test_labels, cifar.statistics
             accuracy, loss = evaluate(network, experiment.prepare, *test)
-            save_checkpoint(weights_path(arguments.out, experiment, seed), network.state_dict())
+            records.save_checkpoint(weights_path(arguments.out, experiment, seed), network.state_dict())
             rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
             rows = [{"seed": seed, "iteration": iteration, **row} for iteration, row in enumerate(rows, start=1)]
             merge_rows(log, rows, key=["seed"])
@@ -72,10 +73,8 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             result |= {"parameters": parameters, "seconds": seconds, **machine, **setup, "commit": code}
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    # Checkpoints are kept until here: a --retrain that is stopped does not train its finished seeds again.
-    for checkpoint in (checkpoint_path(log, seed) for seed in arguments.seeds):
-        if checkpoint.exists():
-            checkpoint.unlink(missing_ok=True)
+    for seed in arguments.seeds:  # kept until here: a --retrain that is stopped does not train finished seeds again
+        remove_finished(checkpoint_path(log, seed), arguments.iterations)
     print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log
 
@@ -93,9 +92,10 @@ def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
 
 
 def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
-    """A hash of what all seeds of an experiment share: its functions' code and its settings."""
+    """A hash of what all seeds of an experiment share: layers, the code of its two functions, and settings."""
     code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
-    return hashlib.sha256(f"{code} {settings_of(experiment, arguments)}".encode()).hexdigest()[:12]
+    shared = f"{experiment.make_network()} {code} {settings_of(experiment, arguments)}"
+    return hashlib.sha256(shared.encode()).hexdigest()[:12]
 
 
 def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:
@@ -138,6 +138,21 @@ def checkpoint_path(log: Path, seed: int) -> Path:
     return log.parents[1] / "checkpoints" / f"{log.stem}_seed{seed}.pt"
 
 
+def remove_finished(checkpoint: Path, iterations: int) -> None:
+    """Remove the checkpoint of a run's last iteration, or a damaged one. That of a stopped run stays."""
+    try:
+        state = load_checkpoint(checkpoint)
+        if state is None or state.get("iteration") != iterations:
+            return
+    except RecordError:
+        pass
+    try:
+        checkpoint.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in records.READ_ONLY:
+            raise
+
+
 def alone(checkpoint: Path):
     """A lock: one process at a time trains what has this checkpoint."""
     return lock(checkpoint.with_suffix(".lock"), f"{checkpoint.stem} is being trained by another process")
@@ -150,10 +165,10 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
     """
     weights = weights_path(arguments.trained, experiment, seed)
     log = log_path(arguments.trained, experiment.question, experiment.name)
-    if not weights.exists() or checkpoint_path(log, seed).exists():  # a run that was stopped at its end
+    if not weights.exists() or checkpoint_path(log, seed).exists():  # or a run of it was stopped
         print(f"training question {experiment.question}'s network first, for {weights}", flush=True)
-        missing = {"out": arguments.trained, "seeds": [seed], "retrain": not weights.exists()}
-        run(experiment, argparse.Namespace(**vars(arguments) | missing))
+        again = {"out": arguments.trained, "seeds": [seed], "retrain": True}
+        run(experiment, argparse.Namespace(**vars(arguments) | again))
     network = experiment.make_network().to(arguments.device)
     try:
         network.load_state_dict(load_weights(weights))
@@ -164,23 +179,34 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
     return network.eval()
 
 
-def measure_once(tables: dict[str, Path], weights: Sequence[Path], again: bool, measure: Callable[[], dict]) -> None:
+def measure_once(
+    tables: dict[str, Path],
+    weights: Sequence[Path],
+    again: bool,
+    measure: Callable[[], dict],
+    cells: Sequence[dict[str, str]] = ({},),
+) -> None:
     """Fill `tables` with the rows that `measure()` returns under their names, if one is missing or if `again`.
 
-    `weights` are the files of the networks that are measured: if they have changed, all is measured again.
+    `weights` are the files of the networks that are measured: if they have changed, all is measured again. So it is
+    if a table lacks a row with each of `cells`. Raises `RecordError` if weights change meanwhile.
     """
     last = list(tables.values())[-1]
 
     def is_done():
-        return not again and all(is_measured(table, {}, weights) for table in tables.values())
+        return not again and all(is_measured(table, each, weights) for table in tables.values() for each in cells)
 
     if is_done():
         print(f"{last} is there already: --retrain or another --out does it again")
         return
-    with lock(last.parents[1] / "checkpoints" / f"{last.stem}.lock", f"{last} is being written by another process"):
+    guard = last.parents[1] / "checkpoints" / f"{last.stem}.lock"
+    with lock(guard, f"{last} is being written by another process", seconds=20):
         if not is_done():  # by another process, meanwhile
+            before = hashes_of(weights)
             measured = measure()  # which trains networks whose weights are missing
             hashes = hashes_of(weights)
+            if before.items() - hashes.items():
+                raise RecordError(f"another process replaced weights that {last} is measured on: try again")
             for name, rows in measured.items():
                 records.write_rows(tables[name], rows)
                 remember(tables[name], hashes)
@@ -199,7 +225,7 @@ def measure_trained(experiment: Experiment, table: Path, measure: Callable, argu
             cifar = cifar or data.load(arguments.data_dir, arguments.device)
             network = trained_network(experiment, seed, cifar, arguments)
             merge_rows(table, [key | row for row in measure(network, cifar)], key=list(key))
-            remember(table, hashes_of([weights]))
+            remember(table, {weights.name: records.hash_of_tensors(network.state_dict())})
 
 
 def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path] = ()) -> bool:
@@ -217,7 +243,7 @@ def hashes_of(weights: Sequence[Path]) -> dict[str, str]:
 
 
 def remember(table: Path, hashes: dict[str, str]) -> None:
-    """Note what `table` rests on: files of weights, or a log's seeds, and a hash of each."""
+    """Note the weights that `table` was measured on: by their file's name, a hash of their values."""
     rows = [{"table": table.name, "weights": name, "sha256": hashed} for name, hashed in hashes.items()]
     if rows:  # none for tables that were measured on new networks
         merge_rows(table.with_name("measured.csv"), rows, key=["table", "weights"])

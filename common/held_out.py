@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from common import data, options
+from common import data, experiment, options
 from common.data import Cifar
-from common.experiment import Experiment, alone, hash_of_setup, is_measured, machine_of, settings_of, train_seed
+from common.experiment import Experiment, is_measured
 from common.networks import logits_of
-from common.records import merge_rows, within
-from common.results import Difference, epoch_of, log_path, read_rows, refuse_mixture
+from common.records import RecordError, merge_rows, within
+from common.results import Difference, log_path, read_rows, refuse_mixture
 
 FOLDS = 5  # parts of train batch 1, each of which is held out once
 
@@ -27,10 +27,9 @@ def parse(description: str, names: list[str]) -> argparse.Namespace:
     add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold out these fifths, 0 to 4 (default: 0)")
     text = f"{'; '.join(names)} (default: all)"
     add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=text)
-    arguments = options.parse(parser)
-    if arguments.optimizer != "procedure":
+    if parser.parse_args().optimizer != "procedure":
         parser.error("argument --optimizer: each candidate has its own")
-    return arguments
+    return options.parse(parser)
 
 
 def compare(question: str, candidates: list[Experiment], arguments: argparse.Namespace) -> Path:
@@ -40,43 +39,49 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
     table already has is trained again only with `--retrain` or after a change of its code or settings. A comparison
     that was stopped continues from its last epoch.
     """
-    table = log_path(arguments.out, question, "folds")
-    machine = machine_of(arguments)
-    wanted = []
+    table, batch = log_path(arguments.out, question, "folds"), arguments.batch_size
+    machine = experiment.machine_of(arguments)
+    wanted, checkpoints = [], []
     for fold, seed in [(fold, seed) for fold in arguments.folds for seed in arguments.seeds]:
         for candidate in candidates:
             key = {"candidate": candidate.name, "fold": fold, "seed": seed}
-            setup = {"setup": hash_of_setup(candidate, arguments)}
+            setup = {"setup": experiment.hash_of_setup(candidate, arguments)}
+            name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # fit for a file's
+            checkpoint = table.parents[1] / "checkpoints" / f"{table.stem}_{name}_fold{fold}_seed{seed}.pt"
+            checkpoints.append(checkpoint)
             if arguments.retrain or not is_measured(table, key | setup):
-                wanted.append((candidate, key, setup))
+                wanted.append((candidate, key, setup, checkpoint))
+    names = {candidate.name for candidate in candidates}
+    kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
+    kept = [{name: row[name] for name in machine} for row in kept if row["candidate"] in names]
+    refuse_mixture(table, [*kept, machine if wanted else arguments.asked])
     if wanted:
-        kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, _ in wanted)]
-        refuse_mixture(table, [*({**row, "setup": ""} for row in kept), machine])
         cifar = data.load(arguments.data_dir, arguments.device)
-    for candidate, key, setup in wanted:
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # fit for a file's
-        checkpoint = table.parents[1] / "checkpoints" / f"{table.stem}_{name}_fold{key['fold']}_seed{key['seed']}.pt"
-        with alone(checkpoint):
+        if arguments.batch_size > (smallest := len(cifar.train_images) * (FOLDS - 1) // FOLDS):
+            raise data.DataError(f"only {smallest} images are not held out: too few for --batch-size")
+    for candidate, key, setup, checkpoint in wanted:
+        with experiment.alone(checkpoint):
             if not arguments.retrain and is_measured(table, key | setup):
                 continue  # by another process, meanwhile
             rest = split(cifar, key["fold"])
-            network, columns, seconds = train_seed(candidate, key["seed"], rest, arguments, checkpoint)
+            network, columns, seconds = experiment.train_seed(candidate, key["seed"], rest, arguments, checkpoint)
             logits = logits_of(network, candidate.prepare, rest.test_images, rest.statistics)
             correct = (logits.argmax(1) == rest.test_labels).cpu().numpy()
             row = key | {
                 "images": len(correct),
                 "accuracy": correct.mean().item(),
                 "loss": F.cross_entropy(logits, rest.test_labels).item(),
-                "train_accuracy": statistics.mean(columns["train_accuracy"][-epoch_of(arguments.out) :]),
+                "train_accuracy": statistics.mean(columns["train_accuracy"][-(len(rest.train_images) // batch) :]),
                 "seconds": seconds,
-                **asdict(settings_of(candidate, arguments)),
+                **asdict(experiment.settings_of(candidate, arguments)),
                 **machine,
                 **setup,
                 "correct": np.packbits(correct).tobytes().hex(),  # a bit an image
             }
             merge_rows(table, [row], key=list(key))
-            checkpoint.unlink()
         print(f"{candidate.name}, fold {key['fold']}: {row['accuracy']:.2%} held out", flush=True)
+    for checkpoint in checkpoints:
+        experiment.remove_finished(checkpoint, arguments.iterations)
     baseline = candidates[0].name
     print(f"accuracy on held-out images, and its difference from that of {baseline}")
     for name, (accuracy, difference) in comparisons(table, baseline).items():
@@ -100,11 +105,15 @@ def comparisons(table: Path, baseline: str) -> dict[str, tuple[float, Difference
     """Each candidate's accuracy, and its difference from the baseline's on the folds that both have; the best first.
 
     The difference is a mean over images: +1 where only the candidate is right, -1 where only the baseline is, else 0.
-    It is None where they have no fold in common.
+    It is None where they have no fold in common. Raises `RecordError` for a candidate whose folds have no mean.
     """
     correct: dict[str, dict[tuple[int, int], np.ndarray]] = {}
-    for row in read_rows(table):
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(row["correct"]), np.uint8), count=row["images"])
+    rows = read_rows(table)
+    for row in rows:
+        refuse_mixture(table, [other for other in rows if other["candidate"] == row["candidate"]])
+        bits = np.unpackbits(np.frombuffer(row["correct"], np.uint8))[: row["images"]]
+        if len(bits) < row["images"]:
+            raise RecordError(f"{table}: correct has {len(bits)} bits for {row['images']} images of {row['candidate']}")
         correct.setdefault(row["candidate"], {})[row["fold"], row["seed"]] = bits.astype(int)
     found = {}
     for name, folds in correct.items():

@@ -106,7 +106,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     That is one off the assignment's budget, on generated images, in a precision chosen by hand, by plain SGD, or with
     another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
     that it would be without these last: a script that only uses trained networks finds them there.
-    `arguments.asked` holds precision and threads where a flag sets them.
+    `arguments.asked` holds precision and threads where a flag sets them to another value than the default.
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
@@ -141,7 +141,7 @@ def make_folders(parser: Parser, out: Path) -> None:
             (out / name).mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=out / name).close()
     except OSError as error:
-        if error.errno not in READ_ONLY or not (out / "logs").is_dir():
+        if error.errno not in READ_ONLY or name != "logs" or not (out / name).is_dir():
             parser.error(f"argument --out: cannot write into {error.filename or out} ({error.strerror})")
 
 

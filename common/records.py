@@ -1,7 +1,6 @@
 """CSV tables and checkpoints: written whole or not at all, by one process at a time. A table's rows are dicts."""
 
 import argparse
-import ast
 import contextlib
 import csv
 import errno
@@ -15,6 +14,7 @@ import re
 import sqlite3
 import subprocess
 import textwrap
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # errors of a file or folder that may only be read
 
 
@@ -199,11 +200,17 @@ def code_of(part) -> str:
     """The source of a module, class or function without comments, docstrings and layout."""
     if isinstance(part, functools.partial):
         return f"{code_of(part.func)} {part.args} {part.keywords}"
-    tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    kept, starts = [], True  # a line
+    source = io.StringIO(textwrap.dedent(inspect.getsource(part)))
+    with contextlib.suppress(tokenize.TokenError):  # of a lambda, whose source is the line that it stands in
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type not in LAYOUT:
+                if not (starts and token.type == tokenize.STRING):
+                    kept.append(token.string)
+                starts = False
+            elif token.type != tokenize.COMMENT and token.type != tokenize.NL:
+                starts = True
+    return "".join(kept)
 
 
 def processor(device: torch.device) -> str:

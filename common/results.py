@@ -78,6 +78,7 @@ KINDS = {  # what a cell may hold
     "float": float,
     "share": within(float, 0, 1),
     "category": within(int, 0, 9),
+    "bits": bytes.fromhex,
 }
 LOG = "seed:whole iteration:whole | loss:float train_accuracy:share learning_rate:finite"
 SETTINGS = """iterations:whole batch_size:whole optimizer:text learning_rate:finite momentum:finite weight_decay:finite
@@ -95,7 +96,7 @@ TABLES = {
         parameters:whole seconds:finite {MACHINE} setup:text commit:text""",
     "measured": "table:text weights:text | sha256:text",
     "folds": f"""candidate:text fold:whole seed:whole | images:whole accuracy:share loss:float train_accuracy:share
-        seconds:finite {SETTINGS} {MACHINE} setup:text correct:text""",
+        seconds:finite {SETTINGS} {MACHINE} setup:text correct:bits""",
     "procedure": CHOICE,
     "design": CHOICE,
     "gradients": "input:text | cosine:finite norm_ratio:finite",
@@ -207,7 +208,7 @@ def epoch_of(out: Path) -> int:
 def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
     """Raise `RecordError` if these rows are of runs on unlike machines or with unlike settings: they have no mean."""
     for name in ("device", "precision", "processor", "threads", "torch", "data_md5", "setup"):
-        if len(found := {str(row[name]) for row in rows if row.get(name)}) > 1:
+        if len(found := {str(row[name] or "unknown") for row in rows if name in row}) > 1:
             unlike = f"seeds whose {name} is {' and '.join(sorted(found))}"
             raise RecordError(f"{log} would have {unlike}: --retrain them all, or name another folder with --out")
 

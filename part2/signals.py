@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from common import data
 from common.data import Cifar
-from common.experiment import is_measured, measure_once
+from common.experiment import measure_once
 from common.gradients import convolutions
 from common.results import epoch_of, read_log, read_rows
 
@@ -81,8 +81,7 @@ def update_table(table: Path, makers: dict[str, Callable], prepare: Callable, ar
     def measure():
         return {"signals": measure_new_networks(makers, prepare, data.load(arguments.data_dir))}
 
-    again = arguments.retrain or not all(is_measured(table, {"network": name}) for name in makers)
-    measure_once({"signals": table}, (), again, measure)
+    measure_once({"signals": table}, (), arguments.retrain, measure, [{"network": name} for name in makers])
 
 
 @torch.no_grad()

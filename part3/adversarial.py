@@ -13,7 +13,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from torchvision.utils import save_image
 
 from common import data, experiment, options, results
 from common.data import CLASSES
@@ -38,6 +37,8 @@ def first_of_each_category(rows):
 
 def save_images(folder, rows, images, attacked):
     """Each original and adversarial image as PNG, which loses nothing; the name tells the categories."""
+    from torchvision.utils import save_image  # here: common/ is first to import torchvision, and says if it cannot
+
     for stale in folder.glob("*.png"):
         stale.unlink()
     for row in rows:

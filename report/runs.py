@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from common.experiment import hashes_of, remembered
 from common.options import trial_path
 from common.records import RecordError
 from common.results import departures, finished, read_log, read_results, read_rows
@@ -31,9 +32,7 @@ class Run(NamedTuple):
         return " ".join([self.script, *(["--seeds", *map(str, self.seeds)] if self.seeds else [])])
 
     def folder(self, out: Path) -> Path:
-        if "--precision fp32" in self.script:
-            return fp32_folder(out)
-        return trial_beside(out, {"optimizer": "sgd"}) if "--optimizer sgd" in self.script else out
+        return fp32_folder(out) if "--precision fp32" in self.script else out
 
     def logs(self, out: Path) -> list[Path]:
         return [self.folder(out) / "logs" / f"{name}.csv" for name in self.experiments + self.tables]
@@ -47,6 +46,9 @@ class Run(NamedTuple):
                 if path.stem in self.experiments and (broken := read_log(path).keys() ^ finished(path)):
                     raise RecordError(f"{path} and results.csv beside it disagree on seed {min(broken)}")
                 read_rows(path)
+                measured_on = {path.parents[1] / "weights" / name for name in remembered(path)}
+                if changed := hashes_of(measured_on).items() - remembered(path).items():
+                    raise RecordError(f"{path} was measured on other weights than {min(changed)[0]} is now")
             except RecordError as error:
                 raise RecordError(f"{error}; `python {self.command}` writes it") from None
 

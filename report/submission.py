@@ -40,7 +40,7 @@ def main():
     packed = files(arguments.out)
     for path in packed.values():
         if not path.exists():
-            raise RecordError(f"{path} is missing: `python part3/transfer.py` trains it")
+            raise RecordError(f"{path} is missing: `python part3/transfer.py --retrain` trains it")
     target = arguments.out / f"1-{arguments.penn_key}.zip"
     figures.draw(arguments.out)
     contents = {"report.pdf": build.typeset(arguments), **{name: path.read_bytes() for name, path in packed.items()}}

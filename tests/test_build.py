@@ -13,7 +13,7 @@ import pytest
 
 from common import options
 from common.options import REPORT
-from common.records import ROOT, RecordError, read_rows
+from common.records import ROOT, RecordError, load_checkpoint, read_rows, save_checkpoint
 from part3 import adversarial, plots
 from report import build, figures, submission
 from report.runs import fp32_folder
@@ -162,6 +162,18 @@ def test_every_run_is_checked_before_anything_is_drawn(copy, monkeypatch):
         with pytest.raises(RecordError, match=rf"{name}.csv.*`python {re.escape(command)}"):
             figures.draw(copy)
         path.write_text(unchanged)
+
+
+def test_tables_of_other_weights_are_refused(copy, monkeypatch):
+    monkeypatch.setattr(figures, "SCRIPTS", ())
+    path = copy / "weights" / "2.1_accuracy_seed0.pt"
+    whole, weights = path.read_bytes(), load_checkpoint(path)
+    save_checkpoint(path, {name: value + 1 for name, value in weights.items()})
+    with pytest.raises(RecordError, match="2.1_overfitting.csv was measured on other weights.*`python part2/accuracy"):
+        figures.draw(copy)
+    path.unlink()  # as in a clone, where most weights are not
+    figures.draw(copy)
+    path.write_bytes(whole)
 
 
 def test_a_damaged_image_is_one_line(copy):

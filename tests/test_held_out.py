@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import data, experiment, held_out, options
+from common import data, experiment, options
 from common.held_out import FOLDS, comparisons, split
 from common.options import trial_path
 from common.records import RecordError, load_checkpoint, read_rows, write_rows
@@ -62,7 +62,7 @@ def test_none_is_trained_twice_but_one_that_has_changed(tmp_path, monkeypatch, c
         return capsys.readouterr().out.splitlines()
 
     whole = experiment.train_seed
-    monkeypatch.setattr(held_out, "train_seed", train_seed)
+    monkeypatch.setattr(experiment, "train_seed", train_seed)
     few = dict(list(design.CANDIDATES.items())[:2])
     first, second = few
     monkeypatch.setattr(design, "CANDIDATES", few)
@@ -82,10 +82,13 @@ def test_none_is_trained_twice_but_one_that_has_changed(tmp_path, monkeypatch, c
     few[second] = make_network, prepare, Settings(learning_rate=0.01)
     run("--folds", "1")
     assert [name for name, _ in trained] == [second]
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "2.0")
-        run("--folds", "2")
-    assert "torch is" in capsys.readouterr().err and not trained
+        with pytest.raises(SystemExit):
+            run("--folds", "2")
+        assert "torch is" in capsys.readouterr().err and not trained
+        few["mine"] = few[first]  # which has no rows of another machine
+        run("--folds", "2", "--candidates", "mine")
 
 
 def test_a_search_that_is_killed_goes_on_and_ends_in_the_same_table(start_main, tmp_path):
@@ -110,8 +113,29 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_the_same_table(start_main, 
     assert rows[0] | {"seconds": ""} == rows[1] | {"seconds": ""}
 
 
-def test_a_fold_that_there_is_not_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["design.py", *FLAGS, "--folds", "5"])
-    with pytest.raises((SystemExit, RecordError)):
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ("--folds 5", "5 is not in 0 … 4"),
+        ("--candidates nobody", "invalid choice: 'nobody'"),
+        ("--optimizer sgd", "each candidate has its own"),
+        ("--batch-size 9000", "only 8000 images are not held out"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(flags, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["design.py", *FLAGS, "--out", str(tmp_path), *flags.split()])
+    with pytest.raises(SystemExit):
         options.run_script(design.main)
-    assert "5 is not in 0 … 4" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert expected in errors and errors.count("\n") == 1
+
+
+def test_folds_of_two_versions_of_a_candidate_have_no_mean(tmp_path):
+    table = tmp_path / "logs" / "2.0_folds.csv"
+    row = dict.fromkeys(kinds_of(table)[0], 0) | {"images": 8, "candidate": "a", "correct": "f0"}
+    write_rows(table, [row | {"fold": fold, "setup": setup} for fold, setup in enumerate("xy")])
+    with pytest.raises(RecordError, match="setup is x and y"):
+        comparisons(table, "a")
+    write_rows(table, [row | {"correct": "f0f0", "images": 17}])
+    with pytest.raises(RecordError, match="16 bits for 17 images"):
+        comparisons(table, "a")

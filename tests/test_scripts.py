@@ -363,6 +363,30 @@ def test_a_retrain_that_was_stopped_goes_on(tmp_path, monkeypatch, capsys):
     assert not list((tmp_path / SHORT_FOLDER / "checkpoints").glob("*.pt"))
 
 
+def test_only_a_finished_or_damaged_checkpoint_is_removed(tmp_path):
+    for content, stays in [({"iteration": 7}, True), ({"iteration": 10}, False), ({}, True), ([1], False)]:
+        torch.save(content, tmp_path / "run.pt")
+        experiment.remove_finished(tmp_path / "run.pt", iterations=10)
+        assert (tmp_path / "run.pt").exists() == stays
+    experiment.remove_finished(tmp_path / "none.pt", iterations=10)
+
+
+def test_weights_that_change_while_they_are_measured_are_refused(tmp_path):
+    weights, table = tmp_path / "weights" / "a.pt", tmp_path / "logs" / "3.1_speed.csv"
+
+    def measure(value=None):
+        if value is not None:
+            records.save_checkpoint(weights, {"a": torch.full((1,), value)})
+        return {"speed": [{"seconds": 1.0}]}
+
+    measure(0.0)
+    with pytest.raises(RecordError, match="another process replaced weights"):
+        experiment.measure_once({"speed": table}, [weights], False, lambda: measure(1.0))
+    assert not table.exists()
+    experiment.measure_once({"speed": table}, [weights], False, measure)
+    assert experiment.is_measured(table, {}, [weights])
+
+
 def test_what_may_only_be_read_answers_from_its_logs(tmp_path, monkeypatch, capsys):
     """As on a disk that is mounted for reading only, where nothing can be opened for writing, made or locked."""
     few_images(monkeypatch)
@@ -385,14 +409,14 @@ def test_what_may_only_be_read_answers_from_its_logs(tmp_path, monkeypatch, caps
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("package", ["torch", "torchvision"])
-def test_packages_that_cannot_be_used_are_one_line(package, tmp_path):
-    (tmp_path / f"{package}.py").write_text("raise RuntimeError('operator torchvision::nms\\ndoes not exist')")
+@pytest.mark.parametrize("script", ["part1/raw.py", "part2/vanishing.py", "part3/adversarial.py", "report/build.py"])
+def test_torch_and_torchvision_that_do_not_fit_are_one_line(script, tmp_path):
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms\\ndoes not exist')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, options.ROOT / "part1" / "raw.py"]
+    command = [sys.executable, options.ROOT / script]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2 and ended.stdout == ""
-    assert ended.stderr.startswith("raw.py: error: torch and torchvision cannot be used (operator")
+    assert ended.stderr.startswith(f"{Path(script).name}: error: torch and torchvision cannot be used (operator")
     assert ended.stderr.count("\n") == 1
 
 
