@@ -6,9 +6,9 @@ batch 1 with each candidate, and evaluates on the fifth held out: `--folds 0` to
 parameters but the convolutions' weights. The winner is the default of `common.settings.Settings`, the
 procedure of the whole assignment.
 
-Muon wins over every setting of SGD and AdamW that was tried by about 5 points, several times what a
-seed or 2,000 images leave uncertain (about 1 point). Among Muon's own settings the best few differ by
-less than that: they are a choice, not a finding. Muon was given more candidates than the others.
+On fold 0, Muon's best setting (81.4 %) is ahead of SGD's (78.7 %) and AdamW's (76.3 %). The standard error of
+such a difference is about 0.9 points. The best few settings of Muon differ by less than that: they are a choice,
+not a finding. SGD needs more weight decay than usual: 0.01 instead of 0.0005 brings 3 to 5 points.
 """
 
 import sys
