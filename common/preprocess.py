@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of each colour channel in intensity levels, both `(3, 1, 1)`."""
+    """Mean and standard deviation of each color channel in intensity levels, both `(3, 1, 1)`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -28,7 +28,7 @@ def raw(images: torch.Tensor) -> torch.Tensor:
     """The pixels as they are: intensity levels 0..255, only their type changed to float32.
 
     "Be mindful of what's fed into the network" (question 1.1): uint8 would not enter a convolution,
-    and a division by 255 would already be a normalisation.
+    and a division by 255 would already be a normalization.
     """
     return images.float()
 
@@ -50,8 +50,8 @@ def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int = 4) -> torch.Tensor:
     """Zero pad each side and crop each image at its own place back to its size (question 1.4).
 
-    Each of the (2 · padding + 1)² places is equally likely. After normalisation, zero is the mean
-    colour of the training batch. Returns float `(N, 3, H, W)` laid out channels last.
+    Each of the (2 · padding + 1)² places is equally likely. After normalization, zero is the mean
+    color of the training batch. Returns float `(N, 3, H, W)` laid out channels last.
     """
     number, _, height, width = images.shape
     padded = F.pad(images, [padding] * 4)

@@ -1,4 +1,4 @@
-"""Question 1.4: flip and normalise as before; in addition, zero pad by 4 pixels and crop 32×32 at random.
+"""Question 1.4: flip and normalize as before; in addition, zero pad by 4 pixels and crop 32×32 at random.
 
 Trains Table 1's network with all four steps of Part 1. Each image is drawn 20 times and shown in about
 19 different versions out of 2 · 81. That is harder to learn by heart: the training accuracy falls,
