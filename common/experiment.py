@@ -46,9 +46,10 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     log = log_path(arguments.out, experiment.question, experiment.name)
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
-    setup, machine = {"setup": hash_of_setup(experiment, arguments)}, machine_of(arguments)
+    setup = {"setup": hash_of_setup(experiment, arguments)}
     kept = [row for seed, row in runs(log).items() if seed not in wanted]
     if wanted:
+        machine = machine_of(arguments)
         refuse_mixture(log, [*kept, setup | machine])
         cifar = data.load(arguments.data_dir, arguments.device)
         code = records.commit()

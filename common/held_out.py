@@ -39,21 +39,20 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
     table already has is trained again only with `--retrain` or after a change of its code or settings. A comparison
     that was stopped continues from its last epoch.
     """
-    table, batch = log_path(arguments.out, question, "folds"), arguments.batch_size
-    machine = experiment.machine_of(arguments)
+    table, machine = log_path(arguments.out, question, "folds"), experiment.machine_of(arguments)
+    setups = {candidate.name: {"setup": experiment.hash_of_setup(candidate, arguments)} for candidate in candidates}
     wanted, checkpoints = [], []
     for fold, seed in [(fold, seed) for fold in arguments.folds for seed in arguments.seeds]:
         for candidate in candidates:
             key = {"candidate": candidate.name, "fold": fold, "seed": seed}
-            setup = {"setup": experiment.hash_of_setup(candidate, arguments)}
+            setup = setups[candidate.name]
             name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # fit for a file's
             checkpoint = table.parents[1] / "checkpoints" / f"{table.stem}_{name}_fold{fold}_seed{seed}.pt"
             checkpoints.append(checkpoint)
             if arguments.retrain or not is_measured(table, key | setup):
                 wanted.append((candidate, key, setup, checkpoint))
-    names = {candidate.name for candidate in candidates}
     kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
-    kept = [{name: row[name] for name in machine} for row in kept if row["candidate"] in names]
+    kept = [{name: row[name] for name in machine} for row in kept if row["candidate"] in setups]
     refuse_mixture(table, [*kept, machine if wanted else arguments.asked])
     if wanted:
         cifar = data.load(arguments.data_dir, arguments.device)
@@ -67,11 +66,12 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
             network, columns, seconds = experiment.train_seed(candidate, key["seed"], rest, arguments, checkpoint)
             logits = logits_of(network, candidate.prepare, rest.test_images, rest.statistics)
             correct = (logits.argmax(1) == rest.test_labels).cpu().numpy()
+            epoch = len(rest.train_images) // arguments.batch_size
             row = key | {
                 "images": len(correct),
                 "accuracy": correct.mean().item(),
                 "loss": F.cross_entropy(logits, rest.test_labels).item(),
-                "train_accuracy": statistics.mean(columns["train_accuracy"][-(len(rest.train_images) // batch) :]),
+                "train_accuracy": statistics.mean(columns["train_accuracy"][-epoch:]),
                 "seconds": seconds,
                 **asdict(experiment.settings_of(candidate, arguments)),
                 **machine,
@@ -109,8 +109,9 @@ def comparisons(table: Path, baseline: str) -> dict[str, tuple[float, Difference
     """
     correct: dict[str, dict[tuple[int, int], np.ndarray]] = {}
     rows = read_rows(table)
+    for name in {row["candidate"] for row in rows}:
+        refuse_mixture(table, [row for row in rows if row["candidate"] == name])
     for row in rows:
-        refuse_mixture(table, [other for other in rows if other["candidate"] == row["candidate"]])
         bits = np.unpackbits(np.frombuffer(row["correct"], np.uint8))[: row["images"]]
         if len(bits) < row["images"]:
             raise RecordError(f"{table}: correct has {len(bits)} bits for {row['images']} images of {row['candidate']}")

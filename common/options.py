@@ -130,7 +130,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
         departing["images"] = "synthetic"
     of_constants = {name: given[name] for name in constants if given[name] != parser.get_default(name)}
     arguments.trained = trial(parser, arguments.out, departing)
-    arguments.out = trial(parser, arguments.out, departing | of_constants)
+    arguments.out = trial(parser, arguments.out, departing | of_constants) if of_constants else arguments.trained
     return arguments
 
 

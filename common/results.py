@@ -135,7 +135,7 @@ def read_rows(path: Path) -> list[dict]:
             raise RecordError(f"{path} has no rows: mend it")
         return []
     columns, in_key = kinds_of(path)
-    if "loss" in columns:
+    if "iteration" in columns:  # a training log
         columns |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(found[0]) - len(columns))}
     if list(found[0]) != list(columns):
         raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: mend it")
@@ -207,7 +207,7 @@ def epoch_of(out: Path) -> int:
 
 def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
     """Raise `RecordError` if these rows are of runs on unlike machines or with unlike settings: they have no mean."""
-    for name in ("device", "precision", "processor", "threads", "torch", "data_md5", "setup"):
+    for name in [column.partition(":")[0] for column in f"{MACHINE} setup:text".split()]:
         if len(found := {str(row[name] or "unknown") for row in rows if name in row}) > 1:
             unlike = f"seeds whose {name} is {' and '.join(sorted(found))}"
             raise RecordError(f"{log} would have {unlike}: --retrain them all, or name another folder with --out")

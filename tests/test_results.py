@@ -28,12 +28,7 @@ def write_result(out, cells):
 
 def write_results(out, name, accuracies):
     for seed, accuracy in enumerate(accuracies):
-        row = dict.fromkeys(results.kinds_of(Path("results.csv"))[0], 1) | {
-            "question": "1.1",
-            "name": name,
-            "seed": seed,
-        }
-        merge_rows(out / "logs/results.csv", [row | {"test_accuracy": accuracy}], key=["question", "name", "seed"])
+        write_result(out, {"name": name, "seed": seed, "test_accuracy": accuracy})
 
 
 def test_a_log_is_read_again_when_it_has_been_replaced(tmp_path):
@@ -123,13 +118,7 @@ def test_a_damaged_table_is_one_line_that_names_the_file(path, tmp_path):
 
 def test_a_log_that_was_cut_is_not_finished_and_one_with_a_hole_is_an_error(tmp_path):
     write_log(tmp_path, "raw", [0.5] * 60)
-    row = dict.fromkeys(results.kinds_of(Path("results.csv"))[0], 1) | {
-        "question": "1.1",
-        "name": "raw",
-        "seed": 0,
-        "iterations": 60,
-    }
-    merge_rows(tmp_path / "logs/results.csv", [row], key=["question", "name", "seed"])
+    write_result(tmp_path, {"name": "raw", "seed": 0, "iterations": 60})
     log = log_path(tmp_path, "1.1", "raw")
     assert results.finished(log) == {0}
     lines = log.read_text().splitlines(keepends=True)
