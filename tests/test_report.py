@@ -10,6 +10,7 @@ import torch
 
 from common import data, experiment, options
 from common.data import CLASSES
+from common.gradients import convolutions
 from common.networks import evaluate, table1_network
 from common.records import ROOT, load_checkpoint
 from common.results import final_accuracy, log_path, read_log, read_results, read_rows, runs
@@ -57,16 +58,20 @@ def test_every_committed_log_is_of_a_listed_command():
 
 @pytest.mark.parametrize("each", EXPERIMENTS, ids=lambda each: each.name)
 def test_the_first_step_of_every_committed_run_is_found_again(each, cifar):
-    """The weights that a seed stands for, the order of images, the augmentation, the loss and G are as they were."""
+    """The weights that a seed stands for, the order of images, the augmentation, the loss and G are as they were.
+
+    On any processor: through 17 convolutions and more, what differently rounded bf16 changes in G is not small.
+    """
     precision = options.fastest_precision(torch.device("cpu"))
     settings = replace(each.settings, iterations=1)
     make_network, prepare, log_gradients = each.make_network, each.prepare, each.log_gradients
     _, columns, _ = train(make_network, prepare, cifar, settings, 0, precision, log_gradients=log_gradients)
     logged = read_log(log_path(REPORT, each.question, each.name))[0]
     assert logged.keys() - {"seed", "iteration"} == columns.keys()
-    tolerances = {"loss": 0.01, "train_accuracy": 0.1, "learning_rate": 1e-5}
+    magnitude = {"rel": 0.1 if len(convolutions(make_network())) < 17 else 0.5}
+    tolerances = {"loss": {"rel": 0.01}, "train_accuracy": {"abs": 0.03}, "learning_rate": {"rel": 1e-5}}
     for name, (value,) in columns.items():
-        assert value == pytest.approx(logged[name][0], rel=tolerances.get(name, 0.1)), name
+        assert value == pytest.approx(logged[name][0], **tolerances.get(name, magnitude)), name
 
 
 @pytest.mark.parametrize("question", ANSWERS)
