@@ -82,10 +82,8 @@ KINDS = {  # what a cell may hold
 }
 LOG = "seed:whole iteration:whole | loss:float train_accuracy:share learning_rate:finite"
 SETTINGS = """iterations:whole batch_size:whole optimizer:text learning_rate:finite momentum:finite weight_decay:finite
-    keep_norm:text plain_learning_rate:finite plain_weight_decay:finite clip_norm:float"""
+    keep_norm:text epsilon:finite plain_learning_rate:finite plain_weight_decay:finite clip_norm:float"""
 MACHINE = "device:text processor:text threads:count precision:text torch:text data_md5:text"
-CHOICE = f"""candidate:text seed:whole | held_out_accuracy:share train_accuracy:share
-    {SETTINGS.replace("keep_norm:text", "")} device:text precision:text"""
 ATTACKS = """index:whole | category:category category_before:category confidence_before:share category_after:category
     confidence_after:share iterations:whole succeeded:whole linf:finite l2:finite psnr_db:float"""
 FED = "accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole"
@@ -97,18 +95,18 @@ TABLES = {
     "measured": "table:text weights:text | sha256:text",
     "folds": f"""candidate:text fold:whole seed:whole | images:whole accuracy:share loss:float train_accuracy:share
         seconds:finite {SETTINGS} {MACHINE} setup:text correct:bits""",
-    "procedure": CHOICE,
-    "design": CHOICE,
     "gradients": "input:text | cosine:finite norm_ratio:finite",
     "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
+    "shifts": "name:text seed:whole batch:text change:text | accuracy:share",
     "active": "name:text seed:whole convolution:whole | active:share",
+    "trained": """name:text seed:whole convolution:whole | gradient:finite mean_square:finite image_variance:finite
+        active:share""",
     "signals": """network:text seed:whole convolution:whole | gradient:finite mean_square:finite image_variance:finite
         active:share""",
     "adversarial": ATTACKS,
     "attacks": ATTACKS,
     "3.1_epsilon": """epsilon:finite | images:whole succeeded:share succeeded_rounded:share iterations_mean:finite
         iterations_max:whole linf_median:finite l2_median:finite""",
-    "speed": "images:whole | seconds:finite images_per_second:finite passes:whole passes_if_none_left:whole",
     "transfer": f"images:text number:whole inputs:text | {FED}",
     "3.2_epsilon": f"epsilon:finite images:text number:whole inputs:text | {FED}",
     "matrix": "attack:text source:text victim:text | images:whole linf_median:float accuracy:float",

@@ -138,7 +138,13 @@ def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.
         rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
         # 3 Newton-Schulz steps of the usual 5: cheaper, but far weaker directions stay somewhat weaker.
         muon = ConvolutionMuon(
-            weights, settings.keep_norm, lr=rate, momentum=momentum, weight_decay=decay, ns_steps=3
+            weights,
+            settings.keep_norm,
+            lr=rate,
+            momentum=momentum,
+            weight_decay=decay,
+            eps=settings.epsilon,
+            ns_steps=3,
         )
         optimizers = [muon, sgd(others, settings.plain_learning_rate, 0.9, settings.plain_weight_decay)]
     else:

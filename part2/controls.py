@@ -1,9 +1,16 @@
-"""Controls of question 2.3: does it take the depth, the lack of BatchNorm, or the optimizer for gradients to vanish?
+"""Controls of question 2.3: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions in place of 20; `--batchnorm plain` adds 20 and keeps BatchNorm, over 25 images as in
-2.1, after every convolution, the added ones included; `--batchnorm residual` has them in the ten residual blocks of
-2.4's solution; `--sgd` trains part2/vanishing.py's network by plain SGD without
-weight decay: its steps are as small as the gradients are, and it shrinks nothing that no gradient holds.
+`--depth N …` adds N convolutions in place of 20. Each of the `--controls` adds 20 and changes one other thing:
+
+batchnorm            BatchNorm, over 25 images as in 2.1, after every convolution
+batchnorm_residual   the same, and the added layers in the residual blocks of 2.4's solution
+backward             each added layer's gradient is multiplied by √6, what theory says that it loses; forward as it was
+forward              what differs between images is multiplied by √6 after each added layer; gradients as they were
+both                 the two together
+unbiased             no convolution has a bias, so that nothing is added that is the same for all images
+no_epsilon           Muon normalizes gradients however small they are (PyTorch's Muon only above a norm of 1e-7)
+adam                 Adam, which also divides gradients by their size, for all parameters
+sgd_vanishing        plain SGD without weight decay, whose steps are as small as the gradients
 """
 
 import sys
@@ -13,19 +20,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
 from torch import nn
 
 from common import experiment, options, results
 from common.experiment import Experiment
+from common.gradients import convolutions
 from common.plots import BLACK, VERMILION
 from common.records import within
-from common.settings import PLAIN_SGD
+from common.settings import PLAIN_SGD, Settings
 from part2 import accuracy, plots, signals, vanishing
 from part2.accuracy import prepare
 from part2.cures import Block
-from part2.networks import ADDED, GhostBatchNorm2d, designed_network
+from part2.networks import ADDED, GhostBatchNorm2d, deep_network, designed_network
 
 MOST = 100  # added layers that `--depth` takes
+GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
 
 
 def batchnorm_network():
@@ -47,18 +57,72 @@ def batchnorm_residual_network():
     return designed_network(layers)
 
 
-BATCHNORM = {
-    "plain": Experiment("2.3", "batchnorm", batchnorm_network, prepare, log_gradients=True),
-    "residual": Experiment("2.3", "batchnorm_residual", batchnorm_residual_network, prepare, log_gradients=True),
+class Mend(nn.Module):
+    """Multiplies what differs between the images of a batch by `forward_gain`, and gradients by `backward_gain`.
+
+    The one leaves the other as it is. Statistics are the batch's, in evaluation as well.
+    """
+
+    def __init__(self, forward_gain: float = 1.0, backward_gain: float = 1.0):
+        super().__init__()
+        self.forward_gain, self.backward_gain = forward_gain, backward_gain
+
+    def forward(self, activations: torch.Tensor) -> torch.Tensor:
+        constant = activations.detach()
+        difference = constant - constant.mean(0, keepdim=True)
+        # What is added is 0 in the first line, whose gradient is `backward_gain`, and has no gradient in the second.
+        mended = constant + self.backward_gain * (activations - constant)
+        return mended + (self.forward_gain - 1) * difference
+
+    def extra_repr(self) -> str:
+        return f"forward_gain={self.forward_gain:.4f}, backward_gain={self.backward_gain:.4f}"
+
+
+def mended_network(forward_gain, backward_gain):
+    """2.3's network with a gain after each added layer."""
+    layers = []
+    for _ in range(ADDED):
+        layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), nn.ReLU(), Mend(forward_gain, backward_gain)]
+    return deep_network(layers)
+
+
+def unbiased_network():
+    network = vanishing.vanishing_network()
+    for layer in convolutions(network):
+        layer.bias = None
+    return network
+
+
+def control(name, make_network=vanishing.vanishing_network, settings=Settings()):
+    return Experiment("2.3", name, make_network, prepare, settings, log_gradients=True)
+
+
+CONTROLS = {
+    each.name: each
+    for each in (
+        control("batchnorm", batchnorm_network),
+        control("batchnorm_residual", batchnorm_residual_network),
+        control("backward", partial(mended_network, 1.0, GAIN)),
+        control("forward", partial(mended_network, GAIN, 1.0)),
+        control("both", partial(mended_network, GAIN, GAIN)),
+        control("unbiased", unbiased_network),
+        control("no_epsilon", settings=Settings(epsilon=1e-30)),
+        control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
+        control("sgd_vanishing", settings=replace(PLAIN_SGD, weight_decay=0.0)),
+    )
 }
-SGD = vanishing.EXPERIMENT._replace(name="sgd_vanishing", settings=replace(PLAIN_SGD, weight_decay=0.0))
 
 
 def of_depth(added):
     if added == ADDED:
         return vanishing.EXPERIMENT
-    make_network = partial(vanishing.vanishing_network, added)
-    return vanishing.EXPERIMENT._replace(name=f"depth{added}", make_network=make_network)
+    return control(f"depth{added}", partial(vanishing.vanishing_network, added))
+
+
+def measure_signals(network, cifar):
+    """Rows of `signals.signals` in a trained network, of the same images as in new ones."""
+    inputs = prepare(cifar.train_images[: signals.IMAGES], cifar.statistics).double()
+    return signals.signals(network.double(), inputs, cifar.train_labels[: signals.IMAGES])
 
 
 def logs_by_depth(out):
@@ -66,7 +130,7 @@ def logs_by_depth(out):
     names = results.read_results(out / "logs" / "results.csv")
     depths = sorted(int(name.removeprefix("2.3_depth")) for name in names if name.startswith("2.3_depth"))
     without = {added: results.log_path(out, "2.3", of_depth(added).name) for added in [*depths, ADDED]}
-    with_it = {0: accuracy.CURVE.log(out), ADDED: results.log_path(out, "2.3", BATCHNORM["plain"].name)}
+    with_it = {0: accuracy.CURVE.log(out), ADDED: results.log_path(out, "2.3", "batchnorm")}
     return {
         "no BatchNorm": {added: log for added, log in without.items() if results.finished(log)},
         "BatchNorm": {added: log for added, log in with_it.items() if results.finished(log)},
@@ -78,62 +142,56 @@ def draw(out):
     if len(logs["no BatchNorm"]) > 1:
         styles = {"no BatchNorm": (VERMILION, "o"), "BatchNorm": (BLACK, "s")}
         plots.depth_points(out, "2.3_depth", [(kind, *styles[kind], logs[kind]) for kind in logs])
+    vanishing.draw_gradients(out)
 
 
 def answer(out):
-    """By kind and number of added layers, test accuracy and G of the first convolution at the first step; SGD's end."""
-    sgd = results.log_path(out, "2.3", SGD.name)
-    found = {
-        "least_live_sgd": vanishing.least_live(out, SGD.name),
-        "last_nonzero_sgd": vanishing.last_nonzero(sgd) if results.finished(sgd) else [],
+    """By number of added layers, and for each control: how the first convolution's G begins and training ends."""
+    by_depth = {kind: {str(added): log for added, log in logs.items()} for kind, logs in logs_by_depth(out).items()}
+    logs = {name: results.log_path(out, "2.3", name) for name in (vanishing.EXPERIMENT.name, *CONTROLS)}
+    groups = by_depth | {"controls": {name: log for name, log in logs.items() if results.finished(log)}}
+    return {group: {name: ending(out, log) for name, log in of.items()} for group, of in groups.items()}
+
+
+def ending(out, log):
+    """G of the first convolution at the first step and in the last epoch, what the trained networks do, and accuracy.
+
+    `image_share` is the share of the last added layer's mean square that differs between images, by seed.
+    """
+    start, end = (layers[0] for layers in signals.start_and_end(log))
+    name = log.stem.removeprefix("2.3_")
+    trained = results.read_rows(results.log_path(out, "2.3", "trained"))
+    shares = [row for row in trained if row["name"] == name and row["convolution"] == 1 + ADDED]
+    return {
+        "first_step": start,
+        "end": end,
+        "image_share": [row["image_variance"] / row["mean_square"] if row["mean_square"] else 0.0 for row in shares],
+        "least_live": vanishing.least_live(out, name),
+        "last_nonzero": vanishing.last_nonzero(log),
+        "test": results.final_accuracy(log),
     }
-    for kind, logs in logs_by_depth(out).items():
-        found[kind] = {
-            str(added): {"test": results.final_accuracy(log), "first_step": signals.start_and_end(log)[0][0]}
-            for added, log in logs.items()
-        }
-    return found
 
 
 def main():
     parser = options.parser(__doc__)
-    control = parser.add_mutually_exclusive_group()
-    control.add_argument(
-        "--depth",
-        type=within(int, 0, MOST),
-        nargs="+",
-        default=[0, 2, 5, 10],
-        metavar="N",
-        help="train with N added layers (default: 0 2 5 10)",
-    )
-    text = "train with 20 added layers and with BatchNorm, one after another or in residual blocks"
-    control.add_argument("--batchnorm", choices=BATCHNORM, nargs="+", help=text)
-    control.add_argument("--sgd", action="store_true", help="train with plain SGD and without weight decay")
+    group = parser.add_mutually_exclusive_group()
+    kind, text = within(int, 0, MOST), "train with N added layers (default: 0 2 5 10)"
+    group.add_argument("--depth", type=kind, nargs="+", default=[0, 2, 5, 10], metavar="N", help=text)
+    group.add_argument("--controls", choices=CONTROLS, nargs="+", metavar="NAME", help="train these, see above")
     arguments = options.parse(parser)
-    if arguments.batchnorm:
-        for kind in arguments.batchnorm:
-            experiment.run(BATCHNORM[kind], arguments)
-    elif arguments.sgd:
-        experiment.run(SGD, arguments)
-        table = results.log_path(arguments.out, "2.3", "active")
-        experiment.measure_trained(SGD, table, vanishing.measure_live_channels, arguments)
-        vanishing.draw_gradients(arguments.out)
-    else:
-        for added in arguments.depth:
-            experiment.run(of_depth(added), arguments)
-    draw(arguments.out)  # 2.3_depth from two depths on
-    found = answer(arguments.out)
-    for kind in ("no BatchNorm", "BatchNorm"):
-        for added, row in found[kind].items():
+    for each in [CONTROLS[name] for name in arguments.controls or ()] or map(of_depth, arguments.depth):
+        experiment.run(each, arguments)
+        if arguments.controls:
+            for table, measure in [("active", vanishing.measure_live_channels), ("trained", measure_signals)]:
+                table = results.log_path(arguments.out, "2.3", table)
+                experiment.measure_trained(each, table, measure, arguments)
+    draw(arguments.out)
+    for group, rows in answer(arguments.out).items():
+        for name, row in rows.items():
             print(
-                f"{added:>3} added layers, {kind:<12}: test accuracy {row['test']}, "
-                f"G of the first convolution {row['first_step']:.1e} at the first step"
+                f"{group}, {name}: test accuracy {row['test']}, G of the first convolution {row['first_step']:.1e} at "
+                f"the first step, {row['end']:.1e} in the last epoch"
             )
-    for least in found["least_live_sgd"]:
-        print(
-            f"plain SGD, seed {least['seed']}: {least['active']:.0%} of the channels live after convolution "
-            f"{least['convolution']}, the layer with fewest"
-        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ it is none: all images that are saved or tabled are rounded, and the sweep state
 """
 
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -57,7 +56,7 @@ def lacks_images(out):
 
 
 def tables_in(out):
-    return {name: results.log_path(out, "3.1", name) for name in ("attacks", "epsilon", "speed", "adversarial")}
+    return {name: results.log_path(out, "3.1", name) for name in ("attacks", "epsilon", "adversarial")}
 
 
 def measure(network, images, labels, epsilon, max_iterations):
@@ -69,22 +68,12 @@ def measure(network, images, labels, epsilon, max_iterations):
     swept = (before[0] == labels).nonzero().flatten()[:SWEPT]
     if len(swept) == 0:
         raise RecordError("the network classifies no test image correctly: none to attack")
-    began = time.perf_counter()
     attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, "all test images")
-    seconds = time.perf_counter() - began
-    passes = attacked.iterations + 1  # of an image through the network
-    speed = {
-        "images": len(images),
-        "seconds": seconds,
-        "images_per_second": len(images) / seconds,
-        "passes": passes.sum().item(),
-        "passes_if_none_left": len(images) * passes.max().item(),
-    }
     epsilons = list(sweep(network, images[swept], labels[swept], EPSILONS, max_iterations))
     attacked = as_saved(network, labels, attacked)
     rows = distances(images, labels, before, attacked)
     shown = first_of_each_category(rows)
-    return {"attacks": rows, "epsilon": epsilons, "speed": [speed], "adversarial": shown}, attacked
+    return {"attacks": rows, "epsilon": epsilons, "adversarial": shown}, attacked
 
 
 def run(arguments, again=False):
@@ -112,9 +101,8 @@ def draw(out):
 
 
 def answer(out):
-    """How many images were driven to 99 %, how far they had to move, as what they end, and how long that took."""
+    """How many images were driven to 99 %, how far they had to move, and as what they end."""
     tables = tables_in(out)
-    (speed,) = results.read_rows(tables["speed"])
     rows, shown = plots.attacked_rows(tables["attacks"]), results.read_rows(tables["adversarial"])
     columns = {name: np.array([row[name] for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
     succeeded = sum(row["succeeded"] for row in rows)
@@ -131,9 +119,6 @@ def answer(out):
         "psnr": np.median(columns["psnr_db"]),
         "same_kind": same_kind(rows),
         "favorites": favorites(tables["attacks"]),
-        "images_per_second": speed["images_per_second"],
-        "seconds": speed["seconds"],
-        "passes_saved": 1 - speed["passes"] / speed["passes_if_none_left"],
     }
 
 
@@ -190,10 +175,6 @@ def main():
     print(
         f"iterations: {found['iterations']:.1f} on average, at most {found['iterations_most']}; "
         f"medians: largest change {found['linf']:.0f} levels, PSNR {found['psnr']:.1f} dB"
-    )
-    print(
-        f"{found['images_per_second']:.0f} images/s; leaving early saves {found['passes_saved']:.0%} of all passes "
-        "through the network"
     )
 
 

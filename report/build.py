@@ -11,7 +11,6 @@ import json
 import math
 import re
 import shutil
-import statistics
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +26,8 @@ from common.held_out import comparisons
 from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
 from common.settings import Settings
-from part1 import comparison, crop, flip, normalize, raw
-from part2 import accuracy, controls, gradients, solution, vanishing
+from part1 import comparison, crop, flip, normalize, procedure, raw
+from part2 import accuracy, controls, design, gradients, solution, vanishing
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
 from report import figures
@@ -52,8 +51,11 @@ def answers(out):
                 for name, found in fp32.items()
             },
             "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
-            "procedure": held_out_means(out, "1.0", "procedure"),
-            "design": held_out_means(out, "2.0", "design"),
+            "procedure": comparisons(log_path(out, "1.0", "folds"), procedure.CHOSEN),
+            "design": comparisons(log_path(out, "2.0", "folds"), design.CHOSEN),
+            "unhalved": comparisons(log_path(out, "2.0", "folds"), design.SOLUTION).get(design.UNHALVED, (0, None))[1],
+            "chosen": procedure.CHOSEN,
+            "best_sgd": procedure.BEST_SGD,
             "architecture": describe(designed_network()),
             "1.1": raw.answer(out),
             "1.2": normalize.answer(out),
@@ -97,16 +99,6 @@ def experiments(out):
             "parameters": next(iter(seeds.values()))["parameters"],
         }
     return found
-
-
-def held_out_means(out, question, name):
-    """Mean accuracy of each candidate on held-out images: the last 2,000, until all have been run on the folds."""
-    accuracies = {}
-    for row in results.read_rows(log_path(out, question, name)):
-        accuracies.setdefault(row["candidate"], []).append(row["held_out_accuracy"])
-    if accuracies:
-        return {candidate: statistics.mean(values) for candidate, values in accuracies.items()}
-    return {candidate: found for candidate, (found, _) in comparisons(log_path(out, question, "folds"), "").items()}
 
 
 def in_json(value):

@@ -69,15 +69,15 @@ RUNS = (
     Run("part2/design.py", 60, (), ("2.0_folds",)),
     Run("part2/accuracy.py", 16, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py", 30, ("2.3_vanishing",), ("2.3_signals", "2.3_active"), seeds=range(3)),
-    Run("part2/controls.py --sgd", 9, ("2.3_sgd_vanishing",)),
-    Run("part2/controls.py --batchnorm plain", 10, ("2.3_batchnorm",)),
+    Run("part2/controls.py --controls sgd_vanishing", 9, ("2.3_sgd_vanishing",)),
+    Run("part2/controls.py --controls batchnorm", 10, ("2.3_batchnorm",)),
     Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
     Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
     Run("part2/solution.py", 33, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting"), seeds=range(3)),
     Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
     Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
     Run("part2/solution.py --unchanged", 11, ("2.4_scaled_unchanged",)),
-    Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_speed"), seeds=()),
+    Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon"), seeds=()),
     Run("part3/transfer.py", 2, (), ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment"), seeds=()),
 )
 

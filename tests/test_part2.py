@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.gradients import convolutions
-from part2 import accuracy, controls, cures, networks
+from part2 import accuracy, controls, cures, networks, signals
 from part2.solution import CURES
 from part2.vanishing import vanishing_network
 
@@ -128,3 +128,30 @@ def test_residual_blocks_with_batchnorm_start_as_the_identity():
     network = controls.batchnorm_residual_network().train()
     first = network[:3](torch.randn(50, 3, 32, 32))
     assert torch.equal(network[3:23](first), first) and len(convolutions(network)) == 27
+
+
+def test_a_gain_mends_one_pass_and_leaves_the_other():
+    """By hand: two images of one pixel, 1 and 3, whose mean is 2; upstream gradients 5 and 7."""
+    for forward, backward in [(3, 1), (1, 4), (3, 4)]:
+        activations = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1).requires_grad_()
+        mended = controls.Mend(forward, backward)(activations)
+        mended.backward(torch.tensor([5.0, 7.0]).view(2, 1, 1, 1))
+        assert mended.flatten().tolist() == [2 - forward, 2 + forward]
+        assert activations.grad.flatten().tolist() == [5 * backward, 7 * backward]
+
+
+def test_the_mended_networks_keep_at_the_start_what_theory_says_the_deep_one_loses(cifar):
+    inputs, labels = accuracy.prepare(cifar.train_images[:32], cifar.statistics).double(), cifar.train_labels[:32]
+    left = {}
+    for name in ("vanishing", "backward", "forward", "both"):
+        torch.manual_seed(0)
+        network = controls.CONTROLS[name].make_network() if name != "vanishing" else vanishing_network()
+        first, *_, last = signals.signals(network.double(), inputs, labels)[: 1 + networks.ADDED]
+        left[name] = first["gradient"] / last["gradient"], last["image_variance"] / first["image_variance"]
+    assert max(left["vanishing"]) < 1e-6 and min(left["both"]) > 1e-3
+    assert left["backward"][0] > 0.01 and left["backward"][1] == pytest.approx(left["vanishing"][1])
+    assert left["forward"][1] > 1e-3 and left["forward"][0] < 1e-6
+
+
+def test_the_control_without_biases_has_none_in_convolutions():
+    assert all(layer.bias is None for layer in convolutions(controls.unbiased_network()))

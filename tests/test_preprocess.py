@@ -1,10 +1,12 @@
 """Pre-processing: each property proved on the distribution it is about (questions 1.1 to 1.4)."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from common.preprocess import Statistics, channel_statistics, normalize, random_crop, random_cutout, random_flip, raw
-from part1 import crop, flip
+from part1 import controls, crop, flip
 from part1 import normalize as normalize_script
 from part1 import raw as raw_script
 from part2 import accuracy
@@ -131,3 +133,22 @@ def test_training_is_random_and_evaluation_is_not(synthetic):
         assert torch.equal(script.prepare(images, statistics), expected)  # neither flipped nor moved
         assert torch.equal(script.prepare(images, statistics, generator()), first)  # the seed decides
         assert first.shape == images.shape and first.dtype == torch.float32
+
+
+def test_accuracy_on_flipped_and_shifted_images_by_hand():
+    """A bright pixel on the left is class 0, one on the right class 1; the network compares the halves."""
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    images[0, :, 5, 2] = images[1, :, 5, 29] = 255
+    cifar = SimpleNamespace(train_images=images, train_labels=torch.tensor([0, 1]), statistics=IDENTITY)
+    cifar.test_images, cifar.test_labels = images.flip(-1), cifar.train_labels  # all of them wrong
+
+    class Halves(torch.nn.Module):
+        def forward(self, inputs):
+            return torch.stack([half.sum((1, 2, 3)) for half in inputs.split(16, dim=3)], dim=1)
+
+    found = {(row["batch"], row["change"]): row["accuracy"] for row in controls.measure_shifts(Halves(), cifar)}
+    assert found["train", "none"] == found["test", "flip"] == 1
+    assert found["train", "flip"] == found["test", "none"] == 0
+    assert found["train", "shift 2"] == 1
+    # By 8, one of the pixels leaves the image, and logits of 0 mean class 0: right for the left pixel alone.
+    assert found["train", "shift 8"] == pytest.approx((0.5 + 1) / 2)

@@ -1,0 +1,136 @@
+"""Controls of questions 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or unseen?
+
+`--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255 and on normalized
+images, and with BatchNorm on pixels divided by 255. If BatchNorm is the reason that raw pixels do as well as
+normalized ones, they must do worse without it; with `--optimizer sgd`, whose steps grow with the gradient, most of all.
+
+`--shifts` shows the trained networks of 1.2, 1.3 and 1.4 the first 5,000 training images and the first 5,000 test
+images, flipped, and shifted by up to 8 pixels. A change that makes images harder lowers the accuracy on both; a change
+that was never seen in training lowers the advantage that training images have over test images.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from common import experiment, options, preprocess, results
+from common.experiment import Experiment
+from common.networks import evaluate, table1_network
+from part1 import crop, flip, normalize, raw
+
+IMAGES = 5000  # of each batch
+SHIFTS = (2, 4, 8)  # pixels
+
+
+def network_without_batchnorm():
+    """Table 1's network; biases take the place of BatchNorm."""
+    return nn.Sequential(
+        nn.Conv2d(3, 32, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(kernel_size=2, stride=2),
+        nn.Conv2d(32, 32, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(kernel_size=2, stride=2),
+        nn.Conv2d(32, 64, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(kernel_size=2, stride=2),
+        nn.Flatten(),
+        nn.Linear(64 * 4 * 4, 64),
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    )
+
+
+def divide(images, statistics, generator=None):
+    return preprocess.raw(images) / 255
+
+
+INPUTS = {"raw": raw.prepare, "divided": divide, "normalize": normalize.prepare}
+WITHOUT = {
+    name: Experiment("1.2", f"{name}_without_batchnorm", network_without_batchnorm, prepare)
+    for name, prepare in INPUTS.items()
+}
+DIVIDED = Experiment("1.2", "divided", table1_network, divide)
+AUGMENTED = {script.EXPERIMENT.name: script.EXPERIMENT for script in (normalize, flip, crop)}
+
+
+def shift(images: torch.Tensor, right: int) -> torch.Tensor:
+    """Images `(N, C, H, W)` moved to the right (left if negative); zeros come in at the other side."""
+    return F.pad(images, [right, -right, 0, 0])
+
+
+def measure_shifts(network, cifar):
+    """Rows of accuracy on the first training and test images as they are, flipped, and shifted right or left."""
+
+    def changed(images, statistics, generator=None, flipped=False, right=0):
+        inputs = preprocess.normalize(images, statistics)
+        return shift(inputs.flip(-1) if flipped else inputs, right)
+
+    changes = {"none": [{}], "flip": [{"flipped": True}]}
+    changes |= {f"shift {pixels}": [{"right": pixels}, {"right": -pixels}] for pixels in SHIFTS}
+    rows = []
+    for batch, images, labels in [
+        ("train", cifar.train_images, cifar.train_labels),
+        ("test", cifar.test_images, cifar.test_labels),
+    ]:
+        for change, variants in changes.items():
+            found = [
+                evaluate(network, partial(changed, **variant), images[:IMAGES], labels[:IMAGES], cifar.statistics)[0]
+                for variant in variants
+            ]
+            rows.append({"batch": batch, "change": change, "accuracy": sum(found) / len(found)})
+    return rows
+
+
+def answer(out):
+    """Test accuracy by input with and without BatchNorm; accuracy by network, batch and change, a mean over seeds."""
+    logs = {
+        "with BatchNorm": {
+            "raw": raw.CURVE.log(out),
+            "divided": results.log_path(out, "1.2", DIVIDED.name),
+            "normalize": normalize.CURVE.log(out),
+        },
+        "without BatchNorm": {name: results.log_path(out, "1.2", each.name) for name, each in WITHOUT.items()},
+    }
+    shifts = {}
+    for row in results.read_rows(results.log_path(out, "1.4", "shifts")):
+        shifts.setdefault((row["name"], row["batch"], row["change"]), []).append(row["accuracy"])
+    return {
+        "inputs": {
+            kind: {name: results.final_accuracy(log) for name, log in of.items() if results.finished(log)}
+            for kind, of in logs.items()
+        },
+        "shifts": {" ".join(key): results.mean_of(accuracies) for key, accuracies in shifts.items()},
+    }
+
+
+def main():
+    parser = options.parser(__doc__)
+    control = parser.add_mutually_exclusive_group(required=True)
+    control.add_argument("--normalization", action="store_true", help="train without BatchNorm, and on pixels over 255")
+    control.add_argument("--shifts", action="store_true", help="show trained networks flipped and shifted images")
+    arguments = options.parse(parser)
+    if arguments.normalization:
+        for each in [*WITHOUT.values(), DIVIDED]:
+            experiment.run(each, arguments)
+    else:
+        table = results.log_path(arguments.out, "1.4", "shifts")
+        for each in AUGMENTED.values():
+            experiment.run(each, arguments)
+            experiment.measure_trained(each, table, measure_shifts, arguments)
+    found = answer(arguments.out)
+    for kind, accuracies in found["inputs"].items():
+        for name, accuracy in accuracies.items():
+            print(f"{kind:<18} {name:<10} {accuracy}")
+    for key, accuracy in found["shifts"].items():
+        print(f"{key:<24} {accuracy}")
+
+
+if __name__ == "__main__":
+    options.run_script(main)
