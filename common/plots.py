@@ -12,8 +12,8 @@ import numpy as np
 from common.records import READ_ONLY, replacing
 from common.results import departures_in_words, epoch_of, final_accuracies, final_accuracy, log_path, read_log
 
-# Okabe and Ito's colors, which the color-blind can tell apart; a line's style tells it apart in grey.
-BLACK, GREY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
+# Okabe and Ito's colors, which the color-blind can tell apart; a line's style tells it apart in gray.
+BLACK, GRAY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 DRAWN: list[str] = []  # the names of the figures that this process has saved
 HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # inches, of the report's text
@@ -38,7 +38,7 @@ class Curve(NamedTuple):
     question: str
     name: str  # of the experiment
     label: str
-    color: str = GREY
+    color: str = GRAY
     linestyle: str | tuple = "-"
     tick: str = ""  # its short label on an axis
 
@@ -142,10 +142,10 @@ def comparison(
         )  # fmt: skip
     courses.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 100), title="training accuracy")
     courses.margins(x=0.01)
-    ends.plot([], [], "^", color="grey", markerfacecolor="none", label="training, last epoch")
+    ends.plot([], [], "^", color="gray", markerfacecolor="none", label="training, last epoch")
     if unaugmented:
-        ends.plot([], [], "s", color="grey", markerfacecolor="none", label="training images as they are")
-    ends.plot([], [], "o", color="grey", label="test, with its mean")
+        ends.plot([], [], "s", color="gray", markerfacecolor="none", label="training images as they are")
+    ends.plot([], [], "o", color="gray", label="test, with its mean")
     ends.set(
         xticks=range(len(drawn)), xticklabels=[curve.tick for curve in drawn], xlim=(-0.5, len(drawn) - 0.5),
         xlabel=xlabel, title="at the end, each seed",

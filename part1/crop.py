@@ -29,7 +29,7 @@ CURVE = plots.Curve("1.4", "crop", "+ random crop", plots.BLUE, "-", tick="1.4")
 
 
 def draw(out):
-    plots.accuracy_curves(out, CURVE, "Normalised, flipped and cropped")
+    plots.accuracy_curves(out, CURVE, "Normalized, flipped and cropped")
 
 
 def answer(out):

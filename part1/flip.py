@@ -1,7 +1,7 @@
-"""Question 1.3: in addition to normalisation, flip images at random; what does it bring?
+"""Question 1.3: in addition to normalization, flip images at random; what does it bring?
 
 Each training image is mirrored left to right with a chance of 50 %, anew each time it is drawn and
-before it is normalised. Test images are not flipped. A mirrored car is a car: the network sees two
+before it is normalized. Test images are not flipped. A mirrored car is a car: the network sees two
 versions of every image and can learn less of them by heart.
 """
 
@@ -26,7 +26,7 @@ CURVE = plots.Curve("1.3", "flip", "+ random flip", plots.GREEN, "-.", tick="1.3
 
 
 def draw(out):
-    plots.accuracy_curves(out, CURVE, "Normalised and flipped")
+    plots.accuracy_curves(out, CURVE, "Normalized and flipped")
 
 
 def answer(out):

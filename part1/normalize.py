@@ -1,16 +1,16 @@
-"""Question 1.2: normalise images to zero mean and unit standard deviation; what changes, and why so little?
+"""Question 1.2: normalize images to zero mean and unit standard deviation; what changes, and why so little?
 
 The BatchNorm behind the first convolution undoes any shift of its input and any scale common to the
 channels, and its backward pass hands the convolution the same gradient whatever they were. Two
 things remain of the difference from raw pixels: the border (the convolution pads with zeros, which is
-black among raw pixels and the mean colour among normalised ones), and the channels' unequal scales.
+black among raw pixels and the mean color among normalized ones), and the channels' unequal scales.
 
 Measured at the start of training, as the cosine between the first convolution's gradient on
-normalised images and on the same images raw, raw with the mean colour at the border, and raw with
+normalized images and on the same images raw, raw with the mean color at the border, and raw with
 that border and each channel divided by its standard deviation: there only a shift remains. And
 measured at the end: a control, "centered", trains on pixels less their mean, which is to the network
-what raw pixels with the mean colour at the border are. If the border makes the difference, the control
-reaches the normalised images' accuracy. (`--precision fp32` tells what rounding to bf16 has to do
+what raw pixels with the mean color at the border are. If the border makes the difference, the control
+reaches the normalized images' accuracy. (`--precision fp32` tells what rounding to bf16 has to do
 with it.)
 """
 
@@ -37,7 +37,7 @@ def center(images, statistics, generator=None):
 
 EXPERIMENT = experiment.Experiment("1.2", "normalize", table1_network, prepare)
 CONTROL = experiment.Experiment("1.2", "centered", table1_network, center)
-CURVE = plots.Curve("1.2", "normalize", "+ normalised", plots.VERMILION, "--", tick="1.2")
+CURVE = plots.Curve("1.2", "normalize", "+ normalized", plots.VERMILION, "--", tick="1.2")
 
 
 def first_gradient(inputs, border, labels):
@@ -68,7 +68,7 @@ def compare_gradients(images, labels, statistics):
 
 
 def draw(out):
-    plots.accuracy_curves(out, CURVE, "Normalised")
+    plots.accuracy_curves(out, CURVE, "Normalized")
 
 
 def answer(out):

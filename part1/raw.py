@@ -2,7 +2,7 @@
 
 Trains it on pixels as they are stored, intensity levels 0 to 255, changed to floating point and
 nothing else. Be mindful of what is fed into the network: uint8 has to become float, and not even a
-division by 255 is done, for that would already be a normalisation.
+division by 255 is done, for that would already be a normalization.
 
 The training accuracy drops within each epoch and leaps at its end, once the network learns images by
 heart: early in an epoch a batch's images were last seen 50 iterations ago on average, late in it 150.

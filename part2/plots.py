@@ -60,7 +60,7 @@ def heat_map(out: Path, question: str, log: Path, title: str) -> None:
     axes.set(xlabel="iteration", ylabel="convolution, first to last", title=title)
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.invert_yaxis()  # the image enters at the top
-    figure.colorbar(mesh, label=r"$G$ (grey: exactly 0)" if np.isnan(values).any() else r"$G$")
+    figure.colorbar(mesh, label=r"$G$ (gray: exactly 0)" if np.isnan(values).any() else r"$G$")
     save(figure, out, f"{question}_heatmap")
 
 
@@ -90,7 +90,7 @@ def signal_curves(out: Path, question: str, curves: dict[str, Curve], theory: tu
         expected = {"color": "black", "linestyle": ":", "label": r"theory: $\sqrt{1/6}$ (right: 1/6) a layer"}
         backward.plot(depth + 1, gradient[added] * DEFAULT_FACTOR ** ((added - depth) / 2), **expected)
         forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
-        forward.plot(np.arange(len(square)) + 1, square, color="grey", label="mean square, all in all")
+        forward.plot(np.arange(len(square)) + 1, square, color="gray", label="mean square, all in all")
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))

@@ -21,7 +21,7 @@ from torch import nn
 from common import experiment, options, overfitting, results
 from common.experiment import Experiment
 from common.gradients import convolutions
-from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, Curve, comparison
+from common.plots import BLUE, GREEN, GRAY, ORANGE, PURPLE, SKY, Curve, comparison
 from common.settings import Settings
 from part2 import accuracy, cures, plots, signals, vanishing
 from part2.accuracy import OVERFITTING_IMAGES, prepare
@@ -37,11 +37,11 @@ class Cure(NamedTuple):
 
 
 CURES = {
-    "none": Cure(vanishing.vanishing_network, "none", "no cure, PyTorch's default", GREY, "--"),
-    "he": Cure(cures.he_initialized, "i", "(i) He initialisation", SKY, (0, (1, 1))),
-    "dirac": Cure(cures.identity_initialized, "ii", "(ii) identity initialisation", GREEN, "-."),
+    "none": Cure(vanishing.vanishing_network, "none", "no cure, PyTorch's default", GRAY, "--"),
+    "he": Cure(cures.he_initialized, "i", "(i) He initialization", SKY, (0, (1, 1))),
+    "dirac": Cure(cures.identity_initialized, "ii", "(ii) identity initialization", GREEN, "-."),
     "residual": Cure(cures.residual, "iii", "(iii) residual blocks, zero at the start", PURPLE, (0, (5, 1))),
-    "scaled": Cure(cures.scaled, "iv", "(iv) scaled weight standardisation, residual", BLUE, (0, (6, 1, 1, 1, 1, 1))),
+    "scaled": Cure(cures.scaled, "iv", "(iv) scaled weight standardization, residual", BLUE, (0, (6, 1, 1, 1, 1, 1))),
 }
 SOLUTION = "scaled"
 CAREFUL = Settings(learning_rate=0.025, clip_norm=0.1)

@@ -51,7 +51,7 @@ EXPERIMENT = Experiment("2.3", "vanishing", vanishing_network, prepare, log_grad
 CURVE = Curve("2.3", "vanishing", "20 layers more", VERMILION, "--", tick="2.3")
 NEW_NETWORKS = {  # whose signals are measured, and how they are drawn
     "vanishing": (vanishing_network, CURVE._replace(label="PyTorch's default")),
-    "he": (cures.he_initialized, Curve("2.4", "he", "He initialisation", SKY, (0, (1, 1)))),
+    "he": (cures.he_initialized, Curve("2.4", "he", "He initialization", SKY, (0, (1, 1)))),
 }
 
 

@@ -59,9 +59,9 @@ def sweep(network, images, labels, epsilons, max_iterations):
 def interval(share, number):
     """The 95 % interval of a share of `number` images (Wilson 1927)."""
     z2 = 1.96**2
-    centre = share + z2 / (2 * number)
+    center = share + z2 / (2 * number)
     half = (z2 * (share * (1 - share) / number + z2 / (4 * number**2))) ** 0.5
-    return (centre - half) / (1 + z2 / number), (centre + half) / (1 + z2 / number)
+    return (center - half) / (1 + z2 / number), (center + half) / (1 + z2 / number)
 
 
 def controls(images, attacked, seed=0):

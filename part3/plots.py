@@ -75,7 +75,7 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
 
 
 def perturbations(out: Path, table: Path) -> None:
-    """What was added to each image, amplified around grey."""
+    """What was added to each image, amplified around gray."""
     figure, grid = plt.subplots(2, 10, figsize=(FULL_WIDTH, 2.3))
     for axes in grid.flat:
         axes.set_axis_off()
@@ -83,7 +83,7 @@ def perturbations(out: Path, table: Path) -> None:
         true, wrong = (CLASSES[row[name]] for name in ("category", "category_after"))
         difference = 0.5 + AMPLIFIED * (adversarial - original)
         show(axes, difference.clip(0, 1), f"{true}\n→ {wrong}\n$L_\\infty$ = {row['linf']:.0f}")
-    figure.supxlabel(f"adversarial less original, × {AMPLIFIED}, around grey; $L_\\infty$ in levels", fontsize=9)
+    figure.supxlabel(f"adversarial less original, × {AMPLIFIED}, around gray; $L_\\infty$ in levels", fontsize=9)
     save(figure, out, "3.1_perturbations")
 
 
@@ -119,7 +119,7 @@ def category_matrix(out: Path, table: Path) -> None:
 
 
 def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: list[str]) -> None:
-    """A matrix of percentages as colours and numbers."""
+    """A matrix of percentages as colors and numbers."""
     axes.imshow(percent, cmap="Blues", vmin=0)
     axes.grid(False)
     if max(map(len, columns)) > 5:

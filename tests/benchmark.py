@@ -1,4 +1,4 @@
-"""How fast is the training loop? Table 1's network with flip, normalise and crop, side by side with a tutorial's.
+"""How fast is the training loop? Table 1's network with flip, normalize and crop, side by side with a tutorial's.
 
 (a) `common.training.train`; (b) the loop every tutorial has: DataLoader with two workers, torchvision's
 transforms image by image, fp32, `loss.item()` at each step, in a process of its own, which knows

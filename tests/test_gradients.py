@@ -96,7 +96,7 @@ def test_every_convolution_is_logged_and_logging_changes_nothing(synthetic):
     assert all(value > 0 for name in logged if name not in plain for value in logged[name])
 
 
-def test_theory_of_the_default_initialisation():
+def test_theory_of_the_default_initialization():
     """A sixth of the mean square is left in a layer of a wide random network, forward and backward."""
     torch.manual_seed(0)
     depth, width = 8, 128

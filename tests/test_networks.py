@@ -38,8 +38,8 @@ def test_parameters_and_sizes():
     network = table1_network()
     rows = describe(network)
     weights = 3 * 25 * 32 + 32 * 25 * 32 + 32 * 25 * 64 + 1024 * 64 + 64 * 10
-    normalisation, biases = 2 * (32 + 32 + 64 + 64), 10
-    assert sum(row["parameters"] for row in rows) == weights + normalisation + biases
+    normalization, biases = 2 * (32 + 32 + 64 + 64), 10
+    assert sum(row["parameters"] for row in rows) == weights + normalization + biases
     assert [row["output"] for row in rows if row["kind"] == "AvgPool2d"] == ["32×16×16", "32×8×8", "64×4×4"]
     assert network(torch.zeros(7, 3, 32, 32)).shape == (7, 10)
 

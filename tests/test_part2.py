@@ -33,7 +33,7 @@ def test_ghost_batch_norm_is_batch_norm_of_each_part_in_training_and_of_running_
 
 
 @pytest.mark.parametrize("name", DEEP)
-def test_deep_networks_are_the_designed_one_with_20_convolutions_and_no_normalisation(name):
+def test_deep_networks_are_the_designed_one_with_20_convolutions_and_no_normalization(name):
     network = DEEP[name]()
     designed, deep = shapes(networks.designed_network()), shapes(network)
     width = designed[0][1]
@@ -63,7 +63,7 @@ def test_the_number_of_added_layers_is_free(added):
     assert len(deep) == len(designed) + added
 
 
-def test_default_initialisation_has_the_variance_that_the_explanation_uses():
+def test_default_initialization_has_the_variance_that_the_explanation_uses():
     torch.manual_seed(0)
     for layer in convolutions(vanishing_network())[1:21]:
         fan_in = layer.weight[0].numel()
@@ -88,7 +88,7 @@ def test_scaled_weights_keep_the_variance_of_what_relu_leaves():
     torch.manual_seed(0)
     layer = cures.ScaledConv2d(64, 64, 5, padding=2)
     with torch.no_grad():
-        layer.weight.mul_(7).add_(3)  # of no effect: they are standardised
+        layer.weight.mul_(7).add_(3)  # of no effect: they are standardized
         layer.bias.zero_()
         outputs = layer(torch.randn(4, 64, 24, 24).relu())[:, :, 4:-4, 4:-4]
     assert outputs.var().item() == pytest.approx(1, rel=0.1)

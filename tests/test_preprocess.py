@@ -30,7 +30,7 @@ def test_raw_pixels_keep_their_levels(synthetic):
     assert torch.equal(prepared.to(torch.uint8), images) and prepared.max() > 200
 
 
-def test_normalised_training_images_have_zero_mean_and_unit_deviation(synthetic):
+def test_normalized_training_images_have_zero_mean_and_unit_deviation(synthetic):
     images = synthetic.train_images
     statistics = channel_statistics(images)
     std, mean = torch.std_mean(normalize(images, statistics).double(), dim=(0, 2, 3))
@@ -98,7 +98,7 @@ def test_cutout_zeroes_one_square_uniformly_placed():
     assert torch.equal(kept[kept != 0], images[kept != 0]) and (kept == 0).sum() == 3 * 64
 
 
-def test_border_is_zero_after_normalisation():
+def test_border_is_zero_after_normalization():
     """The whole of question 1.4: what is padded is exactly 0, whatever the statistics are."""
     statistics = Statistics(torch.full((3, 1, 1), 7.0), torch.full((3, 1, 1), 3.0))
     images = torch.full((500, 3, 32, 32), 200, dtype=torch.uint8)
@@ -110,8 +110,8 @@ def test_border_is_zero_after_normalisation():
 
 
 @pytest.mark.parametrize("script", [flip, crop])
-def test_flip_comes_before_normalisation_and_crop_after(script, synthetic, monkeypatch):
-    """The order does not show in the images that come out, for flipping and normalising commute."""
+def test_flip_comes_before_normalization_and_crop_after(script, synthetic, monkeypatch):
+    """The order does not show in the images that come out, for flipping and normalizing commute."""
     seen = []
     for name in ("random_flip", "normalize", "random_crop"):
         if hasattr(script, name):
