@@ -22,7 +22,7 @@ from common.settings import PLAIN_SGD, Settings
 from part2.accuracy import prepare, with_ordinary_batchnorm
 from part2.cures import scaled
 from part2.networks import designed_network
-from part2.solution import CAREFUL
+from part2.solution import CLIPPED
 
 
 def identity_started():
@@ -34,7 +34,7 @@ def identity_started():
 
 
 KEPT = replace(Settings(), learning_rate=0.07, weight_decay=0.0, keep_norm=True)
-SOLUTION, UNHALVED = "2.4's solution", "2.4's solution, learning rate not halved"
+SOLUTION, HALVED = "2.4's solution", "2.4's solution, Muon's learning rate halved"
 CANDIDATES = {
     "the designed network": (designed_network, prepare, Settings()),
     "BatchNorm over the whole batch": (with_ordinary_batchnorm, prepare, Settings()),
@@ -42,9 +42,9 @@ CANDIDATES = {
     "identity initialization": (identity_started, prepare, Settings()),
     "norms kept": (designed_network, prepare, KEPT),
     "plain SGD": (designed_network, prepare, PLAIN_SGD),
-    SOLUTION: (scaled, prepare, CAREFUL),
-    UNHALVED: (scaled, prepare, replace(CAREFUL, learning_rate=0.05)),
-    "2.4's solution, norms kept": (scaled, prepare, replace(KEPT, clip_norm=CAREFUL.clip_norm)),
+    SOLUTION: (scaled, prepare, CLIPPED),
+    HALVED: (scaled, prepare, replace(CLIPPED, learning_rate=0.025)),
+    "2.4's solution, norms kept": (scaled, prepare, replace(KEPT, clip_norm=CLIPPED.clip_norm)),
 }
 CHOSEN = "the designed network"
 

@@ -53,7 +53,7 @@ def answers(out):
             "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
             "procedure": comparisons(log_path(out, "1.0", "folds"), procedure.CHOSEN),
             "design": comparisons(log_path(out, "2.0", "folds"), design.CHOSEN),
-            "unhalved": comparisons(log_path(out, "2.0", "folds"), design.SOLUTION).get(design.UNHALVED, (0, None))[1],
+            "halved": comparisons(log_path(out, "2.0", "folds"), design.SOLUTION).get(design.HALVED, (0, None))[1],
             "chosen": procedure.CHOSEN,
             "best_sgd": procedure.BEST_SGD,
             "architecture": describe(designed_network()),
