@@ -10,7 +10,7 @@ both                 the two together
 unbiased             no convolution has a bias, so that nothing is added that is the same for all images
 no_epsilon           Muon normalizes gradients however small they are (PyTorch's Muon only above a norm of 1e-7)
 adam                 Adam, which also divides gradients by their size, for all parameters
-sgd_vanishing        plain SGD without weight decay, whose steps are as small as the gradients
+sgd_vanishing        plain SGD at a rate of 0.1 without weight decay; its steps are as small as the gradients
 """
 
 import sys
@@ -108,7 +108,7 @@ CONTROLS = {
         control("unbiased", unbiased_network),
         control("no_epsilon", settings=Settings(epsilon=1e-30)),
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
-        control("sgd_vanishing", settings=replace(PLAIN_SGD, weight_decay=0.0)),
+        control("sgd_vanishing", settings=replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)),
     )
 }
 
