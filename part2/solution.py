@@ -1,10 +1,10 @@
 """Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
 
 Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py). All
-are trained alike, and in one thing unlike the rest of the assignment, because without BatchNorm a step changes
-what the network computes by more: the gradients of the parameters that SGD trains, biases and gains among them,
-are clipped to a norm of 0.1 together. `--cures none` trains 2.3's network with the same clipping; `--unchanged`
-trains the cures without it.
+differ in one thing from the rest of the assignment, because without BatchNorm a step changes what the network
+computes by more: the gradients of the parameters that SGD trains, biases and gains among them, are clipped to a norm
+of 0.1 together. The cures without standardized weights are trained with half of Muon's learning rate as well, and so
+is 2.3's network with `--cures none`; `--unchanged` trains the cures with the procedure as it is.
 """
 
 import statistics
@@ -34,21 +34,24 @@ class Cure(NamedTuple):
     change: str  # in a few words
     color: str = ORANGE
     linestyle: str | tuple = "-"
+    settings: Settings = Settings(learning_rate=0.025, clip_norm=0.1)
 
 
+CLIPPED = Settings(clip_norm=0.1)
 CURES = {
     "none": Cure(vanishing.vanishing_network, "none", "no cure, PyTorch's default", GRAY, "--"),
     "he": Cure(cures.he_initialized, "i", "(i) He initialization", SKY, (0, (1, 1))),
     "dirac": Cure(cures.identity_initialized, "ii", "(ii) identity initialization", GREEN, "-."),
     "residual": Cure(cures.residual, "iii", "(iii) residual blocks, zero at the start", PURPLE, (0, (5, 1))),
-    "scaled": Cure(cures.scaled, "iv", "(iv) scaled weight standardization, residual", BLUE, (0, (6, 1, 1, 1, 1, 1))),
+    "scaled": Cure(
+        cures.scaled, "iv", "(iv) scaled weight standardization, residual", BLUE, (0, (6, 1, 1, 1, 1, 1)), CLIPPED
+    ),
 }
 SOLUTION = "scaled"
-CLIPPED = Settings(clip_norm=0.1)
 
 
 def experiment_of(name, unchanged=False):
-    label, settings = (f"{name}_unchanged", Settings()) if unchanged else (name, CLIPPED)
+    label, settings = (f"{name}_unchanged", Settings()) if unchanged else (name, CURES[name].settings)
     return Experiment("2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True)
 
 
