@@ -52,8 +52,15 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
             if arguments.retrain or not is_measured(table, key | setup):
                 wanted.append((candidate, key, setup, checkpoint))
     kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
-    kept = [{name: row[name] for name in machine} for row in kept if row["candidate"] in setups]
-    refuse_mixture(table, [*kept, machine if wanted else arguments.asked])
+    # A candidate's own folds are of one machine. Another processor rounds differently, as another seed would: its
+    # candidates can be compared with these. Another precision is another procedure.
+    everywhere = ("device", "precision")
+    for name in setups:
+        trained = any(key["candidate"] == name for _, key, *_ in wanted)
+        new = machine if trained else arguments.asked
+        own = [{each: row[each] for each in machine} for row in kept if row["candidate"] == name]
+        others = [{each: row[each] for each in everywhere} for row in kept if row["candidate"] in setups]
+        refuse_mixture(table, [*own, *others, new])
     if wanted:
         cifar = data.load(arguments.data_dir, arguments.device)
         if arguments.batch_size > (smallest := len(cifar.train_images) * (FOLDS - 1) // FOLDS):
