@@ -147,19 +147,10 @@ def parse(description):
     Other values of the attack's than their defaults have a folder of their own.
     """
     parser = options.parser(description, seeds=False)
-    add = parser.add_argument
-    add(
-        "--epsilon",
-        type=within(float, 0.1, 255),
-        default=EPSILON,
-        help="a step, in intensity levels (default: 1)",
-    )
-    add(
-        "--max-iterations",
-        type=within(int, 1, 10**6),
-        default=MAX_ITERATIONS,
-        help="steps that an image may take (default: %(default)s)",
-    )
+    add, step, steps = parser.add_argument, within(float, 0.1, 255), within(int, 1, 10**6)
+    add("--epsilon", type=step, default=EPSILON, help="a step, in intensity levels (default: 1)")
+    text = "steps that an image may take (default: %(default)s)"
+    add("--max-iterations", type=steps, default=MAX_ITERATIONS, help=text)
     return options.parse(parser, constants=("epsilon", "max_iterations"))
 
 
