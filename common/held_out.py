@@ -54,12 +54,12 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
     kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
     # A candidate's own folds are of one machine. Another processor rounds differently, as another seed would: its
     # candidates can be compared with these. Another precision is another procedure.
-    everywhere = ("device", "precision")
+    kept = [row for row in kept if row["candidate"] in setups]
+    others = [{each: row[each] for each in ("device", "precision")} for row in kept]
     for name in setups:
         trained = any(key["candidate"] == name for _, key, *_ in wanted)
         new = machine if trained else arguments.asked
         own = [{each: row[each] for each in machine} for row in kept if row["candidate"] == name]
-        others = [{each: row[each] for each in everywhere} for row in kept if row["candidate"] in setups]
         refuse_mixture(table, [*own, *others, new])
     if wanted:
         cifar = data.load(arguments.data_dir, arguments.device)

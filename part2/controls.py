@@ -142,7 +142,6 @@ def draw(out):
     if len(logs["no BatchNorm"]) > 1:
         styles = {"no BatchNorm": (VERMILION, "o"), "BatchNorm": (BLACK, "s")}
         plots.depth_points(out, "2.3_depth", [(kind, *styles[kind], logs[kind]) for kind in logs])
-    vanishing.draw_gradients(out)
 
 
 def answer(out):
@@ -185,6 +184,8 @@ def main():
             for table, measure in [("active", vanishing.measure_live_channels), ("trained", measure_signals)]:
                 table = results.log_path(arguments.out, "2.3", table)
                 experiment.measure_trained(each, table, measure, arguments)
+    if "sgd_vanishing" in (arguments.controls or ()):
+        vanishing.draw_gradients(arguments.out)
     draw(arguments.out)
     for group, rows in answer(arguments.out).items():
         for name, row in rows.items():

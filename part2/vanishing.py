@@ -70,8 +70,7 @@ def draw(out):
 def draw_gradients(out):
     """Beside those of the control with plain SGD (part2/controls.py), where that has been run."""
     logs = {"Muon, the procedure": CURVE.log(out), "plain SGD": results.log_path(out, "2.3", "sgd_vanishing")}
-    if finished := {title: log for title, log in logs.items() if results.finished(log)}:
-        plots.gradient_curves(out, "2.3", finished)
+    plots.gradient_curves(out, "2.3", {title: log for title, log in logs.items() if results.finished(log)})
 
 
 def answer(out):
