@@ -102,7 +102,7 @@ def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
 def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:
     """The experiment's, with the optimizer and the budget that the flags say."""
     settings = experiment.sgd if arguments.optimizer == "sgd" else experiment.settings
-    return replace(settings, iterations=arguments.iterations, batch_size=arguments.batch_size)
+    return replace(settings, **arguments.budget)
 
 
 def train_seed(

@@ -20,13 +20,15 @@ from common.results import Difference, log_path, read_rows, refuse_mixture
 FOLDS = 5  # parts of train batch 1, each of which is held out once
 
 
-def parse(description: str, names: list[str]) -> argparse.Namespace:
-    """The shared flags, and two more: which of the named candidates to compare, and on which folds."""
+def parse(description: str, names: list[str], finalists: list[str]) -> argparse.Namespace:
+    """The shared flags, and: which of the named candidates to compare, or the finalists alone, and on which folds."""
     parser = options.parser(description)
     add, fold = parser.add_argument, within(int, 0, FOLDS - 1)
     add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold out these fifths, 0 to 4 (default: 0)")
-    text = f"{'; '.join(names)} (default: all)"
-    add("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=text)
+    group, text = parser.add_mutually_exclusive_group(), f"{'; '.join(names)} (default: all)"
+    group.add_argument("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=text)
+    text = "compare those that the choice is between, and what it is measured against"
+    group.add_argument("--finalists", action="store_const", dest="candidates", const=finalists, help=text)
     if parser.parse_args().optimizer != "procedure":
         parser.error("argument --optimizer: each candidate has its own")
     return options.parse(parser)
@@ -48,7 +50,7 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
             setup = setups[candidate.name]
             name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # fit for a file's
             checkpoint = table.parents[1] / "checkpoints" / f"{table.stem}_{name}_fold{fold}_seed{seed}.pt"
-            checkpoints.append(checkpoint)
+            checkpoints.append((checkpoint, experiment.settings_of(candidate, arguments).iterations))
             if arguments.retrain or not is_measured(table, key | setup):
                 wanted.append((candidate, key, setup, checkpoint))
     kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
@@ -73,22 +75,23 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
             network, columns, seconds = experiment.train_seed(candidate, key["seed"], rest, arguments, checkpoint)
             logits = logits_of(network, candidate.prepare, rest.test_images, rest.statistics)
             correct = (logits.argmax(1) == rest.test_labels).cpu().numpy()
-            epoch = len(rest.train_images) // arguments.batch_size
+            settings = experiment.settings_of(candidate, arguments)
+            epoch = len(rest.train_images) // settings.batch_size
             row = key | {
                 "images": len(correct),
                 "accuracy": correct.mean().item(),
                 "loss": F.cross_entropy(logits, rest.test_labels).item(),
                 "train_accuracy": statistics.mean(columns["train_accuracy"][-epoch:]),
                 "seconds": seconds,
-                **asdict(experiment.settings_of(candidate, arguments)),
+                **asdict(settings),
                 **machine,
                 **setup,
                 "correct": np.packbits(correct).tobytes().hex(),  # a bit an image
             }
             merge_rows(table, [row], key=list(key))
         print(f"{candidate.name}, fold {key['fold']}: {row['accuracy']:.2%} held out", flush=True)
-    for checkpoint in checkpoints:
-        experiment.remove_finished(checkpoint, arguments.iterations)
+    for checkpoint, iterations in checkpoints:
+        experiment.remove_finished(checkpoint, iterations)
     baseline = candidates[0].name
     print(f"accuracy on held-out images, and its difference from that of {baseline}")
     for name, (accuracy, difference) in comparisons(table, baseline).items():

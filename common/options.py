@@ -106,7 +106,8 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     That is one off the assignment's budget, on generated images, in a precision chosen by hand, by plain SGD, or with
     another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
     that it would be without these last: a script that only uses trained networks finds them there.
-    `arguments.asked` holds precision and threads where a flag sets them to another value than the default.
+    `arguments.asked` holds precision and threads where a flag sets them to another value than the default, and
+    `arguments.budget` iterations and batch size where they are not the assignment's.
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
@@ -121,7 +122,8 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     if arguments.data_dir not in (None, "synthetic"):
         find(arguments.data_dir)
     given, budget = vars(arguments), asdict(Settings())
-    departing = {name: given[name] for name in ("iterations", "batch_size") if given[name] != budget[name]}
+    arguments.budget = {name: given[name] for name in ("iterations", "batch_size") if given[name] != budget[name]}
+    departing = dict(arguments.budget)
     if arguments.precision != fastest:
         departing["precision"] = arguments.precision
     if arguments.optimizer != "procedure":

@@ -82,7 +82,8 @@ KINDS = {  # what a cell may hold
 }
 LOG = "seed:whole iteration:whole | loss:float train_accuracy:share learning_rate:finite"
 SETTINGS = """iterations:whole batch_size:whole optimizer:text learning_rate:finite momentum:finite weight_decay:finite
-    keep_norm:text epsilon:finite plain_learning_rate:finite plain_weight_decay:finite clip_norm:float"""
+    keep_norm:text epsilon:finite plain_learning_rate:finite plain_weight_decay:finite
+    label_smoothing:share clip_norm:float"""
 MACHINE = "device:text processor:text threads:count precision:text torch:text data_md5:text"
 ATTACKS = """index:whole | category:category category_before:category confidence_before:share category_after:category
     confidence_after:share iterations:whole succeeded:whole linf:finite l2:finite psnr_db:float"""

@@ -27,6 +27,8 @@ class Settings:
     plain_learning_rate: float = 0.05  # 0.1 does no better
     plain_weight_decay: float = 0.02  # 0.001 costs a point, 0.05 nearly five
 
+    label_smoothing: float = 0.0  # G and Part 3's confidence are those of the plain loss; only part2/design.py tries it
+
     # Largest norm of the gradients of all parameters that are not Muon's, whose steps are of one size anyway.
     clip_norm: float = math.inf  # off: needed without BatchNorm only (question 2.4)
 

@@ -89,7 +89,7 @@ def train(
 
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logits = network(inputs)
-            loss = F.cross_entropy(logits.float(), labels[batch])
+            loss = F.cross_entropy(logits.float(), labels[batch], label_smoothing=settings.label_smoothing)
             network.zero_grad()
             loss.backward()
             if measured:  # before clipping, and before a step, which may change gradients in place

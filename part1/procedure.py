@@ -2,7 +2,7 @@
 
 Trains question 1.4's network and pre-processing for the full 2,000 iterations on four fifths of train
 batch 1 with each candidate, and evaluates on the fifth held out: `--folds 0` to look for good ones,
-`--folds 0 1 2 3 4 --candidates …` to decide between the best. "Plain" settings are those of all
+`--folds 0 1 2 3 4 --finalists` to decide between the best. "Plain" settings are those of all
 parameters but the convolutions' weights. The winner is the default of `common.settings.Settings`, the
 procedure of the whole assignment.
 
@@ -74,10 +74,11 @@ CANDIDATES = {
 }
 CHOSEN = "Muon 0.05, plain weight decay 0.02"
 BEST_SGD = "SGD 0.02, weight decay 0.02"
+FINALISTS = [CHOSEN, "Muon 0.07, norm kept", BEST_SGD, "SGD 0.02, weight decay 0.01"]
 
 
 def main():
-    arguments = held_out.parse(__doc__, list(CANDIDATES))
+    arguments = held_out.parse(__doc__, list(CANDIDATES), FINALISTS)
     wanted = arguments.candidates
     held_out.compare(
         "1.0", [Experiment("1.0", name, table1_network, prepare, CANDIDATES[name]) for name in wanted], arguments

@@ -54,7 +54,8 @@ class Run(NamedTuple):
 
 
 RUNS = (
-    Run("part1/procedure.py", 40, (), ("1.0_folds",)),
+    Run("part1/procedure.py", 20, (), ("1.0_folds",)),
+    Run("part1/procedure.py --finalists --folds 0 1 2 3 4", 8, (), ("1.0_folds",)),
     Run("part1/raw.py", 4, ("1.1_raw",), seeds=range(5)),
     Run("part1/normalize.py", 8, ("1.2_normalize", "1.2_centered"), ("1.2_gradients",), seeds=range(5)),
     Run("part1/flip.py", 4, ("1.3_flip",), seeds=range(5)),
@@ -66,7 +67,8 @@ RUNS = (
     ),
     Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
-    Run("part2/design.py", 60, (), ("2.0_folds",)),
+    Run("part2/design.py", 160, (), ("2.0_folds",)),
+    Run("part2/design.py --finalists --folds 0 1 2 3 4", 200, (), ("2.0_folds",)),
     Run("part2/accuracy.py", 16, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py", 30, ("2.3_vanishing",), ("2.3_signals", "2.3_active"), seeds=range(3)),
     Run("part2/controls.py --controls sgd_vanishing", 9, ("2.3_sgd_vanishing",)),

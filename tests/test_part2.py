@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.gradients import convolutions
-from part2 import accuracy, controls, cures, networks, signals
+from part2 import accuracy, controls, cures, design, networks, signals
 from part2.solution import CURES
 from part2.vanishing import vanishing_network
 
@@ -118,7 +118,7 @@ def test_the_control_with_batchnorm_has_the_depth_of_2_3_and_the_layers_of_2_1()
 
 def test_ordinary_batchnorm_normalizes_the_whole_batch():
     inputs = torch.randn(100, 16, 4, 4, generator=torch.Generator().manual_seed(0)) + 3
-    layer, ghost = accuracy.with_ordinary_batchnorm().norm1, networks.designed_network().norm1
+    layer, ghost = accuracy.with_ghost_batches(10_000).norm1, networks.designed_network().norm1
     assert torch.equal(layer(inputs), torch.nn.BatchNorm2d(16)(inputs))
     assert not torch.equal(layer(inputs), ghost(inputs))
 
@@ -155,3 +155,41 @@ def test_the_mended_networks_keep_at_the_start_what_theory_says_the_deep_one_los
 
 def test_the_control_without_biases_has_none_in_convolutions():
     assert all(layer.bias is None for layer in convolutions(controls.unbiased_network()))
+
+
+def test_the_noise_of_ghost_batches_has_their_statistics_and_no_gradient_of_its_own():
+    generator = torch.Generator().manual_seed(0)
+    inputs = (torch.randn(50, 3, 4, 4, generator=generator) * 2 + 5).requires_grad_()
+    layer = design.GhostNoise(ghost=25)
+    assert layer.eval()(inputs) is inputs
+    outputs = layer.train()(inputs)
+    for part in outputs.split(25):
+        for statistic in (torch.mean, torch.std):
+            whole = statistic(inputs.transpose(0, 1).flatten(1), dim=1)
+            assert torch.allclose(statistic(part.transpose(0, 1).flatten(1), dim=1), whole, rtol=0.01)
+    (slope,) = torch.autograd.grad(outputs[:, :, 0, 0].sum(), inputs)
+    assert not slope[:, :, 1:].any() and slope[:25, :, 0, 0].std(0).max() < 1e-6
+
+
+def test_chains_begin_as_theory_says(cifar):
+    """Mirrored: pairs of channels, one of each zero, whose length no added layer changes. Identity: nothing changes."""
+    inputs = accuracy.prepare(cifar.train_images[:8], cifar.statistics)
+    torch.manual_seed(0)
+    network = design.mirrored_chain()
+    first = network[:2](inputs)
+    assert torch.equal(first[:, :8] - first[:, 8:], network[0](inputs)[:, :8])
+    last = network[2 : 2 + 2 * networks.ADDED](first)
+    assert not (last[:, :8] * last[:, 8:]).any()
+    assert torch.allclose(last.norm(dim=1), first.norm(dim=1), rtol=1e-4) and not torch.allclose(last, first)
+    for chain in (design.slowed_chain(), design.leaky_chain()):
+        first = chain[:2](inputs)
+        assert torch.equal(chain[2 : 2 + 2 * networks.ADDED](first), first)
+
+
+@pytest.mark.parametrize("name", [name for name in design.CANDIDATES if name.startswith("2.4")])
+def test_candidates_for_2_4_have_its_convolutions_and_no_batchnorm(name):
+    network = design.CANDIDATES[name][0]()
+    assert shapes(network) == shapes(vanishing_network())
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    skips = any(isinstance(layer, cures.Block) for layer in network.modules())
+    assert skips != ("plain chain" in name)

@@ -117,10 +117,10 @@ def test_a_stopped_run_ends_as_if_never_stopped(synthetic, tmp_path, monkeypatch
     for steps_until_stop in (6, 5):  # iterations 0…5, then 4…8
         steps, cross_entropy = iter(range(steps_until_stop)), nn.functional.cross_entropy
 
-        def stop_or_go_on(*arguments):
+        def stop_or_go_on(*arguments, **options):
             if next(steps, None) is None:
                 raise Stopped
-            return cross_entropy(*arguments)
+            return cross_entropy(*arguments, **options)
 
         with monkeypatch.context() as patch, pytest.raises(Stopped):
             patch.setattr(training.F, "cross_entropy", stop_or_go_on)
