@@ -18,6 +18,8 @@ from common.records import RecordError, load_checkpoint, load_weights, lock, mer
 from common.results import final_accuracy, finished, log_path, refuse_mixture, runs
 from common.settings import PLAIN_SGD, Settings
 
+WATCHED = (1, 10, 30, 100, 300, 1000, 2000)  # iterations
+
 
 class Experiment(NamedTuple):
     """What is trained, and under which name its log and results stand.
@@ -27,6 +29,8 @@ class Experiment(NamedTuple):
         settings: of which a script's `--iterations` and `--batch-size` take precedence.
         sgd: the settings with `--optimizer sgd`.
         log_gradients: whether the log has G of every convolution (question 2.2).
+        watch: `watch(network, cifar)` returns rows on the network as it is after each of `WATCHED` iterations, in
+            evaluation mode; they go into the question's table "course", with name, seed and iteration in front.
     """
 
     question: str
@@ -36,6 +40,7 @@ class Experiment(NamedTuple):
     settings: Settings = Settings()
     log_gradients: bool = False
     sgd: Settings = PLAIN_SGD
+    watch: Callable[[nn.Module, Cifar], list[dict]] | None = None
 
 
 def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
@@ -68,6 +73,8 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
             rows = [{"seed": seed, "iteration": iteration, **row} for iteration, row in enumerate(rows, start=1)]
             merge_rows(log, rows, key=["seed"])
+            if experiment.watch:
+                measure_snapshots(experiment, seed, arguments, checkpoint)
             parameters = sum(parameter.numel() for parameter in network.parameters())
             result = {"question": experiment.question, "name": experiment.name, "seed": seed}
             result |= {"test_accuracy": accuracy, "test_loss": loss, "iterations": arguments.iterations}
@@ -76,6 +83,8 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
     for seed in arguments.seeds:  # kept until here: a --retrain that is stopped does not train finished seeds again
         remove_finished(checkpoint_path(log, seed), arguments.iterations)
+        for path in snapshots(experiment, checkpoint_path(log, seed), arguments).values():
+            path.unlink(missing_ok=True)
     print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
     return log
 
@@ -122,6 +131,7 @@ def train_seed(
         checkpoint,
         description=checkpoint.stem,
         log_gradients=experiment.log_gradients,
+        snapshots=snapshots(experiment, checkpoint, arguments),
     )
     try:
         return begin()
@@ -129,6 +139,28 @@ def train_seed(
         print(f"{error}: done, and starting again")
         checkpoint.unlink()
         return begin()
+
+
+def snapshots(experiment: Experiment, checkpoint: Path, arguments: argparse.Namespace) -> dict[int, Path]:
+    """Where the weights after `WATCHED` iterations are kept until they are measured."""
+    watched = [iteration for iteration in WATCHED if experiment.watch and iteration <= arguments.iterations]
+    return {iteration: checkpoint.with_name(f"{checkpoint.stem}_after{iteration}.pt") for iteration in watched}
+
+
+def measure_snapshots(experiment: Experiment, seed: int, arguments: argparse.Namespace, checkpoint: Path) -> None:
+    """Write what `experiment.watch` returns for each of them into the table "course"; on the CPU.
+
+    Raises `RecordError` if one is missing.
+    """
+    cifar, rows = data.load(arguments.data_dir), []
+    for iteration, path in snapshots(experiment, checkpoint, arguments).items():
+        if not path.exists():
+            raise RecordError(f"{path} is missing: --retrain makes it again")
+        network = experiment.make_network()
+        network.load_state_dict(load_weights(path))
+        found = experiment.watch(network.eval(), cifar)
+        rows += [{"name": experiment.name, "seed": seed, "iteration": iteration, **row} for row in found]
+    merge_rows(log_path(arguments.out, experiment.question, "course"), rows, key=["name", "seed"])
 
 
 def weights_path(out: Path, experiment: Experiment, seed: int) -> Path:

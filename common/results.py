@@ -87,7 +87,7 @@ SETTINGS = """iterations:whole batch_size:whole optimizer:text learning_rate:fin
 MACHINE = "device:text processor:text threads:count precision:text torch:text data_md5:text"
 ATTACKS = """index:whole | category:category category_before:category confidence_before:share category_after:category
     confidence_after:share iterations:whole succeeded:whole linf:finite l2:finite psnr_db:float"""
-SIGNALS = "gradient:finite mean_square:finite image_variance:finite active:share"
+SIGNALS = "gradient:finite mean_square:finite image_variance:finite active:share live:share"
 FED = "accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole"
 # The only list of what tables hold, by their names, or these without the question: the columns up to the bar are the
 # key, which no two rows share. A table that is not listed is a training log, in which columns of G may follow.
@@ -101,7 +101,7 @@ TABLES = {
     "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
     "shifts": "name:text seed:whole batch:text change:text | accuracy:share",
     "active": "name:text seed:whole convolution:whole | active:share",
-    "trained": f"name:text seed:whole convolution:whole | {SIGNALS}",
+    "course": f"name:text seed:whole iteration:whole convolution:whole | {SIGNALS.replace('finite', 'float')}",
     "signals": f"network:text seed:whole convolution:whole | {SIGNALS}",
     "adversarial": ATTACKS,
     "attacks": ATTACKS,

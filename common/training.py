@@ -4,9 +4,10 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ def train(
     checkpoint: Path | None = None,
     description: str | None = None,
     log_gradients: bool = False,
+    snapshots: Mapping[int, Path] = MappingProxyType({}),
 ) -> tuple[nn.Module, dict[str, list[float]], float]:
     """Train a new network; return it, its log (a list over iterations for each column) and the seconds it took.
 
@@ -49,6 +51,7 @@ def train(
         description: of the progress bar; None shows no bar.
         log_gradients: whether the log has columns `G_conv1` … `G_convN`: question 2.2's magnitude of the
             gradients that a step is about to use, a column for each convolution in forward order.
+        snapshots: files that get the weights as they are after so many iterations.
 
     An epoch is `N // batch_size` iterations, drawn without replacement. The logged accuracy is that of
     the batch before its step, in training mode, augmentation included.
@@ -101,6 +104,8 @@ def train(
                     group["lr"] = group["initial_lr"] * schedule(iteration, settings)
                 optimizer.step()
 
+            if iteration + 1 in snapshots:
+                save_checkpoint(snapshots[iteration + 1], network.state_dict())
             log[0, iteration] = loss.detach()
             log[1, iteration] = (logits.argmax(1) == labels[batch]).float().mean()
             bar.update()

@@ -32,18 +32,10 @@ from common.settings import PLAIN_SGD, Settings
 from part2 import accuracy, plots, signals, vanishing
 from part2.accuracy import prepare
 from part2.cures import Block
-from part2.networks import ADDED, GhostBatchNorm2d, deep_network, designed_network
+from part2.networks import ADDED, GhostBatchNorm2d, batchnorm_network, deep_network, designed_network
 
 MOST = 100  # added layers that `--depth` takes
 GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
-
-
-def batchnorm_network():
-    """2.1's network and the 20 added convolutions of 2.3, BatchNorm after each (which makes their biases idle)."""
-    layers = []
-    for _ in range(ADDED):
-        layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), GhostBatchNorm2d(16), nn.ReLU()]
-    return designed_network(layers)
 
 
 def batchnorm_residual_network():
@@ -94,7 +86,7 @@ def unbiased_network():
 
 
 def control(name, make_network=vanishing.vanishing_network, settings=Settings()):
-    return Experiment("2.3", name, make_network, prepare, settings, log_gradients=True)
+    return Experiment("2.3", name, make_network, prepare, settings, log_gradients=True, watch=vanishing.watch)
 
 
 CONTROLS = {
@@ -117,12 +109,6 @@ def of_depth(added):
     if added == ADDED:
         return vanishing.EXPERIMENT
     return control(f"depth{added}", partial(vanishing.vanishing_network, added))
-
-
-def measure_signals(network, cifar):
-    """Rows of `signals.signals` in a trained network, of the same images as in new ones."""
-    inputs = prepare(cifar.train_images[: signals.IMAGES], cifar.statistics).double()
-    return signals.signals(network.double(), inputs, cifar.train_labels[: signals.IMAGES])
 
 
 def logs_by_depth(out):
@@ -159,8 +145,9 @@ def ending(out, log):
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     name = log.stem.removeprefix("2.3_")
-    trained = results.read_rows(results.log_path(out, "2.3", "trained"))
-    shares = [row for row in trained if row["name"] == name and row["convolution"] == 1 + ADDED]
+    course = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+    last = max((row["iteration"] for row in course), default=0)
+    shares = [row for row in course if (row["iteration"], row["convolution"]) == (last, 1 + ADDED)]
     return {
         "first_step": start,
         "end": end,
@@ -181,11 +168,10 @@ def main():
     for each in [CONTROLS[name] for name in arguments.controls or ()] or map(of_depth, arguments.depth):
         experiment.run(each, arguments)
         if arguments.controls:
-            for table, measure in [("active", vanishing.measure_live_channels), ("trained", measure_signals)]:
-                table = results.log_path(arguments.out, "2.3", table)
-                experiment.measure_trained(each, table, measure, arguments)
+            table = results.log_path(arguments.out, "2.3", "active")
+            experiment.measure_trained(each, table, vanishing.measure_live_channels, arguments)
     if "sgd_vanishing" in (arguments.controls or ()):
-        vanishing.draw_gradients(arguments.out)
+        vanishing.draw_training(arguments.out)
     draw(arguments.out)
     for group, rows in answer(arguments.out).items():
         for name, row in rows.items():

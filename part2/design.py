@@ -215,6 +215,7 @@ CANDIDATES = {
     "plain SGD": (designed_network, prepare, PLAIN_SGD),
     # What the assignment does not allow, to know what it is worth.
     "GELU": (with_gelu, prepare, Settings()),
+    "GELU, plain weight decay 0.001": (with_gelu, prepare, replace(Settings(), plain_weight_decay=1e-3)),
     "label smoothing": (designed_network, prepare, replace(Settings(), label_smoothing=0.2)),
     "batches of 500": (designed_network, prepare, replace(Settings(), iterations=400, batch_size=500)),
     "batches of 500, learning rate 0.1": (
@@ -242,7 +243,7 @@ FINALISTS = [
     "no cutout",
     "norms kept",
     "plain SGD",
-    "GELU",
+    "GELU, plain weight decay 0.001",
     "label smoothing",
     "batches of 500",
     SOLUTION,

@@ -103,6 +103,14 @@ def deep_network(added: Sequence[nn.Module]) -> nn.Sequential:
     )
 
 
+def batchnorm_network() -> nn.Sequential:
+    """A control of 2.3: 2.1's network and 20 added convolutions, each with BatchNorm, which makes their biases idle."""
+    layers = []
+    for _ in range(ADDED):
+        layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), GhostBatchNorm2d(16), nn.ReLU()]
+    return designed_network(layers)
+
+
 def numbered(*layers: nn.Module, **last: nn.Module) -> nn.Sequential:
     """A Sequential whose layers are named after their kind and the number of convolutions so far: conv1, relu1, …
 

@@ -9,7 +9,7 @@ import matplotlib.ticker
 import numpy as np
 
 from common.plots import BLACK, BLUE, FULL_WIDTH, HALF_WIDTH, Curve, save
-from common.results import final_accuracies, log_path
+from common.results import final_accuracies, log_path, read_rows
 from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
 
 FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": "--"}  # convolutions
@@ -30,21 +30,36 @@ def above_zero(values: np.ndarray) -> np.ndarray:
 def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask for it; a panel for each of `logs`.
 
-    The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, there is no line.
+    The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, which has no place on a
+    logarithmic axis, each seed has a line in a gray strip below it.
     """
-    size = (HALF_WIDTH, 2.0) if len(logs) == 1 else (FULL_WIDTH, 2.3)
+    size = (HALF_WIDTH, 2.0) if len(logs) == 1 else (FULL_WIDTH, 2.6)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for axes, (title, log) in zip(panels.flat, logs.items()):
-        magnitudes = magnitudes_of(log)
-        edges, values = medians(magnitudes)
-        iterations = np.arange(1, magnitudes.shape[-1] + 1)
-        for layer, label, style in [(0, "first convolution", FIRST), (-1, "last convolution", LAST)]:
-            for seed in magnitudes[:, layer]:
+    magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
+    # The strip takes a sixth of the axis, in powers of ten.
+    positive = np.log10(np.concatenate([values[values > 0] for values in magnitudes.values()]))
+    top, bottom = positive.max(), positive.min()
+    strip = (top - bottom) / 6 if any((values == 0).any() for values in magnitudes.values()) else 0.0
+    for axes, (title, values) in zip(panels.flat, magnitudes.items()):
+        edges, middle = medians(values)
+        iterations = np.arange(1, values.shape[-1] + 1)
+        for layer, (label, style) in enumerate([("first convolution", FIRST), ("last convolution", LAST)]):
+            for number, seed in enumerate(values[:, layer]):
                 axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.3, linewidth=0.4)
-            axes.plot((edges[:-1] + edges[1:] + 1) / 2, values[layer], **style, label=label)
-        axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(magnitudes)})")
+                height = bottom - strip * (0.3 + (layer + (number + 0.5) / len(values)) * 0.35)
+                zeros = np.where(seed == 0, 10.0**height, np.nan)
+                axes.plot(iterations, zeros, color=style["color"], linewidth=1)
+            axes.plot((edges[:-1] + edges[1:] + 1) / 2, middle[layer], **style, label=label)
+        axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
         axes.margins(x=0.01)
+        if strip:
+            axes.axhspan(10 ** (bottom - strip), 10 ** (bottom - strip / 4), color="#DDDDDD", linewidth=0)
+            axes.set(ylim=(10 ** (bottom - strip), 10 ** (top + strip / 4)))
+            axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top])
     panels[0, 0].set(ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$")
+    if strip:
+        place = panels[0, 0].get_yaxis_transform()
+        panels[0, 0].text(-0.02, 10 ** (bottom - strip * 0.62), "0", transform=place, ha="right", va="center")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(figure, out, f"{question}_gradients")
 
@@ -64,12 +79,14 @@ def heat_map(out: Path, question: str, log: Path, title: str) -> None:
     save(figure, out, f"{question}_heatmap")
 
 
-def signal_curves(out: Path, question: str, curves: dict[str, Curve], theory: tuple[str, int] | None = None) -> None:
+def signal_curves(
+    out: Path, question: str, curves: dict[str, Curve], theory: dict[str, np.ndarray] | None = None
+) -> None:
     """What is left of a gradient, and of the difference between images, after each convolution of new networks.
 
     `curves` are by the network's name in the table. Lines are geometric means over the initializations, bands
-    reach from the lowest to the highest. `theory` is a network and its number of added layers, for which to draw
-    what theory says of these.
+    reach from the lowest to the highest. `theory` is what theory leaves of the gradient, by the network's name, as a
+    multiple of its last value; and for the first of them alone, the difference between images is drawn as well.
     """
     table = log_path(out, question, "signals")
     figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.7))
@@ -80,17 +97,17 @@ def signal_curves(out: Path, question: str, curves: dict[str, Curve], theory: tu
             values = column(table, network, name)
             axes.plot(depth, geometric_mean(values, axis=0), **curve.style, marker=".", markersize=4, label=curve.label)
             axes.fill_between(depth, values.min(0), values.max(0), color=curve.color, alpha=0.2, linewidth=0)
-    if theory:
-        network, added = theory
-        depth = np.arange(added + 1)  # from the first convolution on
+    expected = {"color": "black", "linestyle": ":", "label": "theory"}
+    for number, (network, factors) in enumerate((theory or {}).items()):
         gradient, variance, square = (
             geometric_mean(column(table, network, name), axis=0)
             for name in ("gradient", "image_variance", "mean_square")
         )
-        expected = {"color": "black", "linestyle": ":", "label": r"theory: $\sqrt{1/6}$ (right: 1/6) a layer"}
-        backward.plot(depth + 1, gradient[added] * DEFAULT_FACTOR ** ((added - depth) / 2), **expected)
-        forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
-        forward.plot(np.arange(len(square)) + 1, square, color="gray", label="mean square, all in all")
+        depth = np.arange(len(factors))
+        backward.plot(depth + 1, gradient[depth[-1]] * factors, **expected)
+        if number == 0:
+            forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
+            forward.plot(depth + 1, square, color="gray", label="mean square, all in all")
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
@@ -98,6 +115,50 @@ def signal_curves(out: Path, question: str, curves: dict[str, Curve], theory: tu
     backward.set(title="backward: gradient of the output", ylabel=r"root mean square of $\partial L/\partial z$")
     forward.set(title="forward: output after ReLU", ylabel="variance between images")
     save(figure, out, f"{question}_signals")
+
+
+WATCHED_SIGNALS = {
+    "live channels (%)": lambda row: 100 * row["live"],
+    "RMS of output": lambda row: row["mean_square"] ** 0.5,
+    "RMS between images": lambda row: row["image_variance"] ** 0.5,
+    "RMS of gradient": lambda row: row["gradient"],
+}
+
+
+def course(out: Path, question: str, curves: list[Curve]) -> None:
+    """Signals after each convolution while networks train, a column for each experiment that has been watched.
+
+    A line is a network after so many iterations, the median of its seeds; there is none where it is 0.
+    """
+    rows = read_rows(log_path(out, question, "course"))
+    watched = {curve.name: [row for row in rows if row["name"] == curve.name] for curve in curves}
+    curves = [curve for curve in curves if watched[curve.name]]
+    if not curves:
+        return
+    size = (FULL_WIDTH, 1.4 * len(WATCHED_SIGNALS) + 0.6)
+    figure, panels = plt.subplots(
+        len(WATCHED_SIGNALS), len(curves), figsize=size, sharex=True, sharey="row", squeeze=False
+    )
+    iterations = sorted({row["iteration"] for row in rows})
+    colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(iterations)))
+    for across, (label, value) in zip(panels, WATCHED_SIGNALS.items()):
+        for axes, curve in zip(across, curves):
+            for iteration, color in zip(iterations, colors):
+                layers: dict[int, list[float]] = {}
+                for row in watched[curve.name]:
+                    if row["iteration"] == iteration:
+                        layers.setdefault(row["convolution"], []).append(value(row))
+                medians_by_layer = np.array([np.median(seeds) for seeds in layers.values()])
+                axes.plot(list(layers), above_zero(medians_by_layer), color=color, label=f"{iteration:,}")
+            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        across[0].set(ylabel=label, yscale="linear" if "%" in label else "log")
+    for axes, curve in zip(panels[0], curves):
+        axes.set(title=curve.label)
+    for axes in panels[-1]:
+        axes.set(xlabel="convolution")
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, title="iterations", loc="outside lower center", ncols=len(iterations))
+    save(figure, out, f"{question}_course")
 
 
 def depth_points(out: Path, name: str, kinds: list[tuple[str, str, str, dict[int, Path]]]) -> None:

@@ -19,6 +19,8 @@ INITIALIZATIONS, IMAGES = 5, 32  # of `measure_new_networks`
 # What PyTorch's default initialization leaves of a mean square in a layer of convolution and ReLU (question 2.3):
 # a sum of n terms with weights of variance 1/(3n) has a third of it, and ReLU passes half of that.
 DEFAULT_FACTOR = 1 / 6
+# What BatchNorm and ReLU leave of it on the way back: more than all of it (Yang et al. 2019, arXiv 1902.08129).
+BATCHNORM_FACTOR = np.pi / (np.pi - 1)
 
 
 def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) -> list[dict[str, float]]:
@@ -27,50 +29,81 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
     Give it a network and inputs in float64 where signals vanish: float32 rounds off what differs from
     one image to the next once it is below 1e-7 of the whole.
 
-    Returns a row for each part of `network` that holds convolutions, z being the part's output:
+    Returns a row for each part of `network` that holds convolutions. z is the part's output, and a is what the next
+    part, or the last layer, receives: z after BatchNorm, ReLU and pooling, as far as there are any.
         convolution: how many there are up to here.
         gradient: root mean square of ∂L/∂z over images, channels and positions, L the *sum* of the images'
             cross-entropies (so that their number does not matter).
-        mean_square: of ReLU(z), over images, channels and positions.
-        image_variance: what of that differs from image to image: the variance of ReLU(z) over images,
-            averaged over channels and positions.
-        active: share of z above zero, which is what ReLU lets pass.
+        mean_square: of a, over images, channels and positions.
+        image_variance: what of that differs from image to image: the variance of a over images, averaged over
+            channels and positions.
+        active: share of a above zero.
+        live: share of channels with any a above zero. A channel without receives no gradient.
     """
-    parts = [part for part in network if convolutions(part)]
-    outputs = []
-    hooks = [part.register_forward_hook(lambda _part, _inputs, output: outputs.append(output)) for part in parts]
-    loss = F.cross_entropy(network(inputs), labels, reduction="sum")
-    for hook in hooks:
-        hook.remove()
-    gradients = torch.autograd.grad(loss, outputs)
+    outputs, received, counts = [], [], []
+    activations = inputs
+    for layer in network:
+        activations = layer(activations)
+        if number := len(convolutions(layer)):
+            outputs.append(activations)
+            received.append(activations)
+            counts.append(number + sum(counts[-1:]))
+        elif outputs and not isinstance(layer, nn.Flatten | nn.Linear):
+            received[-1] = activations
+    gradients = torch.autograd.grad(F.cross_entropy(activations, labels, reduction="sum"), outputs)
 
     rows = []
-    for depth, (output, gradient) in enumerate(zip(outputs, gradients), start=1):
-        activations = output.detach().relu()
+    for count, gradient, activations in zip(counts, gradients, received):
+        activations = activations.detach()
         row = {
-            "convolution": sum(len(convolutions(part)) for part in parts[:depth]),
+            "convolution": count,
             "gradient": gradient.square().mean().sqrt().item(),
             "mean_square": activations.square().mean().item(),
             "image_variance": activations.var(0, correction=0).mean().item(),
-            "active": (output > 0).double().mean().item(),
+            "active": (activations > 0).double().mean().item(),
+            "live": (activations > 0).transpose(0, 1).flatten(1).any(1).double().mean().item(),
         }
         rows.append(row)
     return rows
 
 
+def predicted_gradient(network: nn.Sequential) -> np.ndarray:
+    """What theory leaves of the gradient of the last convolution's output on its way back to each one (question 2.3).
+
+    For new networks of convolutions with PyTorch's default initialization, ReLU and max pooling. The gradient of an
+    input is a sum over outputs · k² weights of variance 1/(3 · inputs · k²), and so has outputs/(3 · inputs) of the
+    mean square; ReLU passes half of it, and pooling gives it to one of s² positions. Returns root mean squares
+    relative to the last, in forward order.
+    """
+    factors: list[float] = []  # of the mean square, from what follows a convolution to the convolution's output
+    for layer in network:
+        if isinstance(layer, nn.Conv2d):
+            if factors:
+                factors[-1] *= layer.out_channels / (3 * layer.in_channels)
+            factors.append(1.0)
+        elif isinstance(layer, nn.ReLU):
+            factors[-1] /= 2
+        elif isinstance(layer, nn.MaxPool2d):
+            factors[-1] /= layer.kernel_size**2
+    factors[-1] = 1.0
+    return np.sqrt(np.cumprod(factors[::-1])[::-1])
+
+
+def measured_on(cifar: Cifar, prepare: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first `IMAGES` training images, without augmentation and in float64, and their labels."""
+    return prepare(cifar.train_images[:IMAGES], cifar.statistics).double(), cifar.train_labels[:IMAGES]
+
+
 def measure_new_networks(
     makers: dict[str, Callable[[], nn.Sequential]], prepare: Callable[..., torch.Tensor], cifar: Cifar
 ) -> list[dict[str, float]]:
-    """`signals` in `INITIALIZATIONS` new networks of each of `makers`; the columns network and seed in front.
-
-    Of the first `IMAGES` training images, without augmentation; in float64, and so on the CPU.
-    """
-    inputs = prepare(cifar.train_images[:IMAGES], cifar.statistics).double()
+    """`signals` in `INITIALIZATIONS` new networks of each of `makers`; the columns network and seed in front."""
+    images, labels = measured_on(cifar, prepare)
     rows = []
     for name, make_network in makers.items():
         for seed in range(INITIALIZATIONS):
             torch.manual_seed(seed)
-            for row in signals(make_network().double(), inputs, cifar.train_labels[:IMAGES]):
+            for row in signals(make_network().double(), images, labels):
                 rows.append({"network": name, "seed": seed, **row})
     return rows
 

@@ -52,7 +52,9 @@ SOLUTION = "scaled"
 
 def experiment_of(name, unchanged=False):
     label, settings = (f"{name}_unchanged", Settings()) if unchanged else (name, CURES[name].settings)
-    return Experiment("2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True)
+    return Experiment(
+        "2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True, watch=vanishing.watch
+    )
 
 
 def broken_rule(network):
@@ -112,6 +114,7 @@ def draw(out):
         xlabel="question or cure",
     )
     plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
+    plots.course(out, "2.4", [curve_of(name)._replace(label=name) for name in CURES])
     solution = curve_of(SOLUTION).log(out)
     if results.finished(solution):
         plots.gradient_curves(out, "2.4", {"The solution": solution})

@@ -30,10 +30,10 @@ from torch import nn
 
 from common import experiment, options, results
 from common.experiment import Experiment
-from common.plots import SKY, VERMILION, Curve, accuracy_curves
+from common.plots import BLACK, SKY, VERMILION, Curve, accuracy_curves
 from part2 import cures, plots, signals
 from part2.accuracy import prepare
-from part2.networks import ADDED, deep_network
+from part2.networks import ADDED, batchnorm_network, deep_network
 
 LIVE_IMAGES = 500  # training images for (c)
 TITLE = "20 more convolutions, no BatchNorm"
@@ -47,11 +47,17 @@ def vanishing_network(added=ADDED):
     return deep_network(layers)
 
 
-EXPERIMENT = Experiment("2.3", "vanishing", vanishing_network, prepare, log_gradients=True)
+def watch(network, cifar):
+    """What is left of gradients and of differences between images, as in new networks, while a network trains."""
+    return signals.signals(network.double(), *signals.measured_on(cifar, prepare))
+
+
+EXPERIMENT = Experiment("2.3", "vanishing", vanishing_network, prepare, log_gradients=True, watch=watch)
 CURVE = Curve("2.3", "vanishing", "20 layers more", VERMILION, "--", tick="2.3")
 NEW_NETWORKS = {  # whose signals are measured, and how they are drawn
     "vanishing": (vanishing_network, CURVE._replace(label="PyTorch's default")),
     "he": (cures.he_initialized, Curve("2.4", "he", "He initialization", SKY, (0, (1, 1)))),
+    "batchnorm": (batchnorm_network, Curve("2.3", "batchnorm", "BatchNorm", BLACK, (0, (5, 1)))),
 }
 
 
@@ -62,15 +68,20 @@ def measure_live_channels(network, cifar):
 
 def draw(out):
     accuracy_curves(out, CURVE, TITLE)
-    draw_gradients(out)
+    draw_training(out)
     plots.heat_map(out, "2.3", CURVE.log(out), TITLE)
-    plots.signal_curves(out, "2.3", {name: curve for name, (_, curve) in NEW_NETWORKS.items()}, ("vanishing", ADDED))
+    curves = {name: curve for name, (_, curve) in NEW_NETWORKS.items()}
+    theory = {"vanishing": signals.predicted_gradient(vanishing_network())}
+    theory["batchnorm"] = signals.BATCHNORM_FACTOR ** (np.arange(ADDED, -1, -1) / 2)
+    plots.signal_curves(out, "2.3", curves, theory)
 
 
-def draw_gradients(out):
-    """Beside those of the control with plain SGD (part2/controls.py), where that has been run."""
-    logs = {"Muon, the procedure": CURVE.log(out), "plain SGD": results.log_path(out, "2.3", "sgd_vanishing")}
-    plots.gradient_curves(out, "2.3", {title: log for title, log in logs.items() if results.finished(log)})
+def draw_training(out):
+    """With Muon, and with plain SGD (part2/controls.py) where that has been run."""
+    curves = [CURVE._replace(label="Muon, the procedure"), Curve("2.3", "sgd_vanishing", "plain SGD")]
+    logs = {curve.label: curve.log(out) for curve in curves if results.finished(curve.log(out))}
+    plots.gradient_curves(out, "2.3", logs)
+    plots.course(out, "2.3", curves)
 
 
 def answer(out):
@@ -91,6 +102,10 @@ def answer(out):
         "least_live": least_live(out, EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
+        "batchnorm": {
+            "gradient_factor": signals.gradient_factor(table, "batchnorm", ADDED),
+            "theory": signals.BATCHNORM_FACTOR**0.5,
+        },
         "theory_with_active": (signals.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
         "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
     }
@@ -128,7 +143,8 @@ def main():
     )
     print(
         f"an added layer leaves {found['gradient_factor']:.3f} of the gradient's scale; theory: {found['theory']:.3f}, "
-        f"with the measured share of active ReLUs {found['theory_with_active']:.3f}"
+        f"with the measured share of active ReLUs {found['theory_with_active']:.3f}; with BatchNorm an added layer "
+        f"multiplies it by {found['batchnorm']['gradient_factor']:.3f}; theory: {found['batchnorm']['theory']:.3f}"
     )
     print(
         f"share of the output that varies from image to image: {found['image_share']['first']:.2g} after the first "

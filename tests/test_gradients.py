@@ -12,7 +12,7 @@ from common.training import train
 from part2 import cures, vanishing
 from part2.accuracy import prepare
 from part2.networks import designed_network
-from part2.signals import DEFAULT_FACTOR, live_channels, signals
+from part2.signals import BATCHNORM_FACTOR, DEFAULT_FACTOR, live_channels, predicted_gradient, signals
 
 
 def small_network():
@@ -107,9 +107,52 @@ def test_theory_of_the_default_initialization():
     rows = signals(network, torch.randn(4, 3, 32, 32), torch.arange(4))
     assert [row["convolution"] for row in rows] == list(range(1, depth + 2))
     backward = (rows[0]["gradient"] / rows[depth]["gradient"]) ** (2 / depth)
-    forward = (rows[depth]["image_variance"] / rows[0]["image_variance"]) ** (1 / depth)
+    forward = (rows[depth - 1]["image_variance"] / rows[0]["image_variance"]) ** (1 / (depth - 1))
     assert backward == pytest.approx(DEFAULT_FACTOR, rel=0.2)
     assert forward == pytest.approx(DEFAULT_FACTOR, rel=0.2)
+
+
+def test_theory_of_widths_and_pooling():
+    """Twice as many channels have twice the sum of squares to pass back; of four pooled positions one gets it."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 256, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(256, 128, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(128 * 16 * 16, 10),
+    )
+    expected = [(256 / 64 / 6) * (128 / 256 / 6 / 4), 128 / 256 / 6 / 4, 1]
+    assert predicted_gradient(network) == pytest.approx([square**0.5 for square in expected])
+    rows = signals(network, torch.randn(8, 3, 32, 32), torch.arange(8))
+    measured = [row["gradient"] / rows[-1]["gradient"] for row in rows]
+    # The largest of four is above zero more often than one of them is.
+    assert measured == pytest.approx(predicted_gradient(network).tolist(), rel=0.5)
+
+
+def test_theory_of_batchnorm():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 64, 1), nn.BatchNorm2d(64), nn.ReLU()]
+    for _ in range(10):
+        layers += [nn.Conv2d(64, 64, 1), nn.BatchNorm2d(64), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 8 * 8, 10))
+    rows = signals(network, torch.randn(16, 3, 8, 8), torch.arange(16) % 10)
+    assert (rows[0]["gradient"] / rows[10]["gradient"]) ** (2 / 10) == pytest.approx(BATCHNORM_FACTOR, rel=0.1)
+
+
+def test_what_the_next_layer_receives_is_after_normalization_and_pooling():
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 10)
+    )
+    images = torch.randn(4, 1, 2, 2)
+    (row,) = signals(network, images, torch.arange(4))
+    received = network[:4](images)
+    assert row["mean_square"] == pytest.approx(received.square().mean().item())
+    assert row["image_variance"] == pytest.approx(received.var(0, correction=0).mean().item())
 
 
 def test_signals_by_hand():
@@ -122,7 +165,7 @@ def test_signals_by_hand():
     (row,) = signals(nn.Sequential(layer, nn.ReLU(), nn.Flatten(), read), images, torch.tensor([0, 0]))
     # outputs (2, 0) and (4, -2), after ReLU (2, 0) and (4, 0); logits of class 0: 2 and 4
     slopes = [torch.tensor([logit] + [0.0] * 9).softmax(0)[0].item() - 1 for logit in (2.0, 4.0)]
-    assert row["convolution"] == 1 and row["active"] == 0.5
+    assert row["convolution"] == 1 and row["active"] == 0.5 and row["live"] == 1
     assert row["mean_square"] == (4 + 16) / 4
     assert row["image_variance"] == (1 + 0) / 2  # of 2 and 4, and of 0 and 0
     assert row["gradient"] == pytest.approx(((slopes[0] ** 2 + slopes[1] ** 2) / 4) ** 0.5)

@@ -172,6 +172,24 @@ def test_every_script_runs_reruns_and_retrains(script, tmp_path, monkeypatch, ca
     assert (out / "logs" / name).read_bytes() == logs[name]
 
 
+def test_a_network_is_watched_while_it_trains(tmp_path, monkeypatch, capsys):
+    """At the start of the course: after one step and after the last of ten; the weights kept for it are removed."""
+    few_images(monkeypatch)
+    monkeypatch.setattr("sys.argv", ["vanishing.py", *SHORT, "--out", str(tmp_path), "--seeds", "1"])
+    options.run_script(vanishing.main)
+    out = tmp_path / SHORT_FOLDER
+    course = read_rows(out / "logs" / "2.3_course.csv")
+    places = [(row["name"], row["seed"], row["iteration"], row["convolution"]) for row in course]
+    assert places == [("vanishing", "1", after, str(layer)) for after in ("1", "10") for layer in range(1, 28)]
+    network = vanishing.vanishing_network()
+    network.load_state_dict(load_checkpoint(out / "weights" / "2.3_vanishing_seed1.pt"))
+    last = vanishing.watch(network.eval(), data.synthetic())
+    for row, found in zip(course[27:], last, strict=True):
+        assert {name: float(row[name]) for name in found} == pytest.approx(found, rel=1e-5)
+    assert course[0]["gradient"] != course[27]["gradient"]
+    assert not list((out / "checkpoints").glob("*.pt"))
+
+
 def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 100, 60))
     seen = []
