@@ -8,6 +8,9 @@ import math
 from dataclasses import dataclass
 
 
+NEWTON_SCHULZ_STEPS = 3  # of Muon; usual are 5. Cheaper, but far weaker directions stay somewhat weaker
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a run is made of, apart from its network, images, seed and precision."""

@@ -20,7 +20,7 @@ from common.data import Cifar
 from common.gradients import convolutions, magnitudes
 from common.networks import laid_out
 from common.records import RecordError, code_of, hash_of_tensors, load_checkpoint, processor, save_checkpoint
-from common.settings import Settings
+from common.settings import NEWTON_SCHULZ_STEPS, Settings
 
 torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
 
@@ -141,7 +141,6 @@ def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.
         weights = [layer.weight for layer in convolutions(network)]
         others = [parameter for parameter in parameters if not any(parameter is weight for weight in weights)]
         rate, momentum, decay = settings.learning_rate, settings.momentum, settings.weight_decay
-        # 3 Newton-Schulz steps of the usual 5: cheaper, but far weaker directions stay somewhat weaker.
         muon = ConvolutionMuon(
             weights,
             settings.keep_norm,
@@ -149,7 +148,7 @@ def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.
             momentum=momentum,
             weight_decay=decay,
             eps=settings.epsilon,
-            ns_steps=3,
+            ns_steps=NEWTON_SCHULZ_STEPS,
         )
         optimizers = [muon, sgd(others, settings.plain_learning_rate, 0.9, settings.plain_weight_decay)]
     else:

@@ -25,7 +25,7 @@ from common import options, plots, results
 from common.held_out import comparisons
 from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
-from common.settings import Settings
+from common.settings import NEWTON_SCHULZ_STEPS, Settings
 from part1 import comparison, crop, flip, normalize, procedure, raw
 from part2 import accuracy, controls, design, gradients, solution, vanishing
 from part2.networks import describe, designed_network
@@ -83,6 +83,8 @@ def answers(out):
             "number_of_runs": len(rows),
             "hours": sum(row["seconds"] for row in rows) / 3600,
             "settings": asdict(Settings()),
+            "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
+            "batchnorm": {name: getattr(designed_network().norm1, name) for name in ("eps", "momentum", "ghost")},
         }
     )
 
@@ -130,9 +132,9 @@ def typeset(arguments):
                 sys_inputs={
                     "answers": numbers,
                     "fingerprint": fingerprint(numbers),
-                    "author": arguments.author,
-                    "penn_key": arguments.penn_key,
-                    "collaborators": ", ".join(arguments.collaborator) or "none",
+                    "author": arguments.author or "",
+                    "penn_key": arguments.penn_key or "",
+                    "collaborators": ", ".join(arguments.collaborator) or ("none" if arguments.author else ""),
                     "trial": results.departures_in_words(out),
                 },
                 font_paths=[folder],
@@ -153,7 +155,7 @@ def fingerprint(numbers):
 
 def needs_system_fonts(arguments):
     """Whether a name has letters that matplotlib's fonts lack; raises `RecordError` for one that no font here has."""
-    letters = set("".join([arguments.author, *arguments.collaborator]))
+    letters = set("".join([arguments.author or "", *arguments.collaborator]))
     ours = letters_of(FONTS)
     if letters <= ours:
         return False
@@ -188,8 +190,8 @@ def parser(description):
     """The flags that say whose report it is, and from which logs."""
     parser = options.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--author", type=options.printable, default="Reference solution", help="(default: %(default)s)")
-    add("--penn-key", default="reference", type=penn_key, help="(default: %(default)s)")
+    add("--author", type=options.printable, help="(default: a line to fill in)")
+    add("--penn-key", type=penn_key, help="(default: a line to fill in)")
     text = "at most two; give the flag once for each"
     add("--collaborator", type=options.printable, action="append", default=[], help=text)
     options.add_out(parser, "folder of logs/ and figures/ (default: report)")

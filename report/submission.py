@@ -33,9 +33,8 @@ def files(out):
 
 def main():
     parser = build.parser(__doc__)
-    parser.set_defaults(penn_key=None)
     arguments = build.parse(parser)
-    if arguments.penn_key is None:
+    if not arguments.penn_key:
         parser.error("argument --penn-key: the ZIP is named after it")
     packed = files(arguments.out)
     for path in packed.values():
