@@ -226,6 +226,7 @@ CANDIDATES = {
     SOLUTION: (scaled, prepare, CLIPPED),
     HALVED: (scaled, prepare, HALF_RATE),
     "2.4's solution, norms kept": (scaled, prepare, replace(KEPT, clip_norm=CLIPPED.clip_norm)),
+    "2.4's solution, clipped at 0.5": (scaled, prepare, replace(CLIPPED, clip_norm=0.5)),
     "2.4's solution, dropout": (with_dropout, prepare, CLIPPED),
     "2.4's solution, stochastic depth": (with_stochastic_depth, prepare, CLIPPED),
     "2.4's solution, noise of ghost batches": (with_ghost_noise, prepare, CLIPPED),
