@@ -7,7 +7,6 @@ The budget is the assignment's. The rest was chosen on held-out training images 
 import math
 from dataclasses import dataclass
 
-
 NEWTON_SCHULZ_STEPS = 3  # of Muon; usual are 5. Cheaper, but far weaker directions stay somewhat weaker
 
 

@@ -5,9 +5,10 @@ The network learns nothing, because no gradient reaches its first layers and no 
 (a) Backward, measured on new networks before any training (5 initializations, 32 images). PyTorch draws a
     convolution's weights from U(-1/√n, 1/√n), n = channels · 5 · 5, which has variance 1/(3n). On its way back a
     gradient becomes a sum of n terms with a third of its mean square, and ReLU lets half of that pass: a layer
-    leaves √(1/6) = 0.41 of the gradient's scale, 20 layers 1.7e-8. Measured factors differ from that because the
-    share of active ReLUs is not exactly half, and because at the border a kernel reaches over zeros, where part of
-    a gradient is lost.
+    leaves √(1/6) = 0.41 of the gradient's scale, 20 layers 1.7e-8. In the layers that follow, widths grow, which
+    leaves more, and max pooling gives a gradient to one position of four, which leaves half as much
+    (`signals.predicted_gradient`). Measured factors differ from that because the share of active ReLUs is not exactly
+    half, and because at the border a kernel reaches over zeros, where part of a gradient is lost.
 (b) Forward, on the same networks. What distinguishes one image from another shrinks in the same way, and at first
     faster: ReLU leaves 0.34 of the variance of what is centered on zero, half of what differs little. Biases do
     not shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer; the
@@ -88,11 +89,12 @@ def answer(out):
     """How training ended, and what becomes of the gradients and of the images."""
     log, table = CURVE.log(out), results.log_path(out, "2.3", "signals")
     start, _ = signals.start_and_end(log)
-    square, variance, active = (
-        signals.geometric_mean(signals.column(table, "vanishing", name), axis=0)
-        for name in ("mean_square", "image_variance", "active")
-    )
     first, last = 0, ADDED  # the first convolution, and the last added one
+    gradient, square, variance, active = (
+        signals.geometric_mean(signals.column(table, "vanishing", name), axis=0)
+        for name in ("gradient", "mean_square", "image_variance", "active")
+    )
+    predicted = signals.predicted_gradient(vanishing_network())
     return {
         "test": results.final_accuracy(log),
         "train_accuracy": results.last_epoch(log, "train_accuracy"),
@@ -102,6 +104,10 @@ def answer(out):
         "least_live": least_live(out, EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
+        "left": {  # of the last convolution's gradient, at the last added one and at the first
+            "measured": {"last_added": gradient[last] / gradient[-1], "first": gradient[first] / gradient[-1]},
+            "theory": {"last_added": predicted[last], "first": predicted[first]},
+        },
         "batchnorm": {
             "gradient_factor": signals.gradient_factor(table, "batchnorm", ADDED),
             "theory": signals.BATCHNORM_FACTOR**0.5,

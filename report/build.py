@@ -31,7 +31,7 @@ from part2 import accuracy, controls, design, gradients, solution, vanishing
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
 from report import figures
-from report.runs import fp32_folder
+from report.runs import trial_beside
 
 TEXT = ROOT / "report" / "report.typ"
 FONTS = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("[!L]*.ttf"))  # not LastResort's boxes
@@ -41,7 +41,8 @@ QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2
 
 def answers(out):
     """Every number of the report: what the scripts answer, and what all experiments have in common."""
-    runs, fp32 = experiments(out), experiments(fp32_folder(out))
+    in_fp32 = trial_beside(out, {"precision": "fp32"})
+    runs, fp32 = experiments(out), experiments(in_fp32)
     rows = [row for seeds in results.read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
     return in_json(
         {
@@ -59,7 +60,7 @@ def answers(out):
             "architecture": describe(designed_network()),
             "1.1": raw.answer(out),
             "1.2": normalize.answer(out),
-            "1.2 in fp32": normalize.answer(fp32_folder(out)),
+            "1.2 in fp32": normalize.answer(in_fp32),
             "1.3": {
                 "test": flip.answer(out),
                 "difference": results.paired_difference(flip.CURVE.log(out), normalize.CURVE.log(out)),

@@ -9,6 +9,8 @@ from common.options import trial_path
 from common.records import RecordError
 from common.results import departures, finished, read_log, read_results, read_rows
 
+TEXTS = ("precision", "optimizer")  # flags of a run that departs from the report's, with a text as their value
+
 
 class Run(NamedTuple):
     """A command, and what it writes under logs/.
@@ -32,7 +34,12 @@ class Run(NamedTuple):
         return " ".join([self.script, *(["--seeds", *map(str, self.seeds)] if self.seeds else [])])
 
     def folder(self, out: Path) -> Path:
-        return fp32_folder(out) if "--precision fp32" in self.script else out
+        words = self.script.split()
+        flags = dict(zip(words, words[1:]))
+        departing: dict[str, str | int] = {name: flags[f"--{name}"] for name in TEXTS if f"--{name}" in flags}
+        if "--iterations" in flags:
+            departing["iterations"] = int(flags["--iterations"])
+        return trial_beside(out, departing)
 
     def logs(self, out: Path) -> list[Path]:
         return [self.folder(out) / "logs" / f"{name}.csv" for name in self.experiments + self.tables]
@@ -84,15 +91,13 @@ RUNS = (
 )
 
 
-def fp32_folder(out: Path) -> Path:
-    """Where the runs in fp32 lie: beside those under `out`, or among them where fp32 is a machine's fastest."""
+def trial_beside(out: Path, departing: dict[str, str | int]) -> Path:
+    """The folder of runs that depart from those under `out`, which may depart from the report's themselves.
+
+    It is `out` where all do already: by fp32, too, where that is a machine's fastest precision.
+    """
+    known = departures(out)
     rows = [row for seeds in read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
-    if rows and all(row["precision"] == "fp32" for row in rows):
-        return out
-    return trial_beside(out, {"precision": "fp32"})
-
-
-def trial_beside(out: Path, departing: dict[str, str]) -> Path:
-    """The folder of runs that depart from those under `out`, which may depart from the report's themselves."""
-    base = out.parent.parent if departures(out) else out
-    return trial_path(base, departures(out) | departing)
+    in_fp32 = bool(rows) and all(row["precision"] == "fp32" for row in rows)
+    new = {name: departing[name] for name in departing.keys() - known.keys() if name != "precision" or not in_fp32}
+    return trial_path(out.parent.parent if known else out, known | new) if new else out

@@ -16,7 +16,7 @@ from common.options import REPORT
 from common.records import ROOT, RecordError, load_checkpoint, read_rows, save_checkpoint
 from part3 import adversarial, plots
 from report import build, figures, submission
-from report.runs import fp32_folder
+from report.runs import Run, trial_beside
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +113,23 @@ def test_the_zip_has_what_the_assignment_wants_and_runs_elsewhere(copy, monkeypa
         assert process.returncode == 0, errors
 
 
-def test_fp32_runs_lie_beside_the_others_or_among_them(tmp_path):
-    """The latter where fp32 is the fastest, so that `--precision fp32` departs in nothing."""
-    assert fp32_folder(tmp_path) == tmp_path / "trials" / "fp32"
+def test_runs_that_depart_from_the_report_s_lie_beside_the_others_or_among_them(tmp_path):
+    """The latter where all depart in the same, or where fp32 is the fastest, so that it departs in nothing."""
+
+    def folder(flags, out=tmp_path):
+        return Run(f"part1/crop.py {flags}".strip(), 0).folder(out)
+
+    trials = tmp_path / "trials"
+    assert [folder(flags) for flags in ("", "--precision fp32", "--optimizer sgd", "--iterations 8000")] == [
+        tmp_path,
+        *(trials / name for name in ("fp32", "sgd", "iterations8000")),
+    ]
     trial = options.trial(options.Parser(), tmp_path, {"iterations": 30, "images": "synthetic"})
-    assert fp32_folder(trial) == options.trial_path(
-        tmp_path, {"iterations": 30, "precision": "fp32", "images": "synthetic"}
-    )
+    assert folder("--iterations 8000", trial) == trial
+    both = options.trial_path(tmp_path, {"iterations": 30, "precision": "fp32", "images": "synthetic"})
+    assert folder("--precision fp32", trial) == trial_beside(trial, {"precision": "fp32"}) == both
     shutil.copytree(REPORT / "trials/fp32/logs", tmp_path / "logs")
-    assert fp32_folder(tmp_path) == tmp_path
+    assert folder("--precision fp32") == tmp_path and folder("--optimizer sgd") == trials / "sgd"
 
 
 @pytest.mark.parametrize("name", ["Ada Lovelace", "Zoë Ångström", "Нина", "Ελένη", "Nguyễn", "أمينة"])
