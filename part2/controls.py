@@ -108,7 +108,7 @@ CONTROLS = {
 def of_depth(added):
     if added == ADDED:
         return vanishing.EXPERIMENT
-    return control(f"depth{added}", partial(vanishing.vanishing_network, added))
+    return control(f"depth{added}", partial(vanishing.vanishing_network, added))._replace(watch=None)
 
 
 def logs_by_depth(out):
