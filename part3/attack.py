@@ -91,6 +91,30 @@ def attack(
     return Attacked(images, categories, confidences, iterations, succeeded)
 
 
+def momentum_attack(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float = EPSILON,
+    max_iterations: int = MAX_ITERATIONS,
+    decay: float = 1.0,
+) -> torch.Tensor:
+    """The images after `max_iterations` steps along the sign of accumulated gradients (Dong et al. 2018, arXiv
+    1710.06081): g ← decay · g + ∇ₓJ/‖∇ₓJ‖₁, x ← x + ε·sign(g). Arguments as of `attack`.
+    """
+    images = images.float().clone()
+    accumulated = torch.zeros_like(images)
+    with evaluation_mode(network):
+        for _ in range(max_iterations):
+            for batch in torch.arange(len(images), device=images.device).split(BATCH):
+                _, gradient = gradient_of_pixels(network, images[batch], labels[batch])
+                # The mean stands for the norm, whose multiple it is; of a gradient that is 0 it is not a divisor.
+                size = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
+                accumulated[batch] = decay * accumulated[batch] + gradient / size
+                images[batch] = (images[batch] + epsilon * accumulated[batch].sign()).clamp(0, 255)
+    return images
+
+
 @torch.enable_grad()
 def gradient_of_pixels(
     network: nn.Module, images: torch.Tensor, labels: torch.Tensor

@@ -22,6 +22,7 @@ import typst
 from matplotlib import font_manager, ft2font
 
 from common import options, plots, results
+from common.data import CLASSES
 from common.held_out import comparisons
 from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
@@ -30,6 +31,7 @@ from part1 import comparison, crop, flip, normalize, procedure, raw
 from part2 import accuracy, controls, design, gradients, solution, vanishing
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
+from part3 import controls as transfer_controls
 from report import figures
 from report.runs import trial_beside
 
@@ -77,6 +79,9 @@ def answers(out):
             "2.4": solution.answer(out),
             "3.1": adversarial.answer(out),
             "3.2": transfer.answer(out),
+            "3.2 controls": transfer_controls.answer(out),
+            "shown": adversarial.shown(out),
+            "classes": list(CLASSES),
             "overfitting_images": accuracy.OVERFITTING_IMAGES,
             "asked": accuracy.ASKED,
             "confidence": attack.CONFIDENCE,

@@ -20,6 +20,7 @@ from common.training import train
 from part1 import crop, flip, normalize, procedure, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
+from part3 import controls as transfer_controls
 from part3.networks import NETWORKS, weights_of
 from report.runs import RUNS
 
@@ -34,6 +35,7 @@ EXPERIMENTS += [controls.CONTROLS[name] for name in ("batchnorm", "sgd_vanishing
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
 EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
 EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, unchanged=True)]
+EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.SHUFFLED]
 
 
 @pytest.mark.parametrize("folder, name", COMMITTED)
@@ -65,6 +67,7 @@ def test_the_first_step_of_every_committed_run_is_found_again(each, cifar):
     precision = options.fastest_precision(torch.device("cpu"))
     settings = replace(each.settings, iterations=1)
     make_network, prepare, log_gradients = each.make_network, each.prepare, each.log_gradients
+    cifar = each.trained_on(cifar)
     _, columns, _ = train(make_network, prepare, cifar, settings, 0, precision, log_gradients=log_gradients)
     logged = read_log(log_path(REPORT, each.question, each.name))[0]
     assert logged.keys() - {"seed", "iteration"} == columns.keys()
