@@ -114,6 +114,8 @@ TABLES = {
     "matrix": "attack:text source:text victim:text | images:whole linf_median:float accuracy:float",
     "pairs": """source:text victim:text | images:whole accuracy:share cosine:finite source_accuracy:share
         victim_gradient:finite""",
+    "torchattacks": """version:text precision:text images:whole steps:whole | same_images:whole same_values:share
+        largest:finite""",
     "verdicts": "shown:whole victim:text | category:category confidence:share",
     "steps": "attack:text victim:text | images:whole linf_median:finite accuracy:share",
     "spectrum": "frequency:whole | natural:finite change:finite random:finite",

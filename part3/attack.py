@@ -66,9 +66,10 @@ def attack(
     Raises `FloatingPointError` if a logit is not a finite number.
     """
     number, device = len(images), images.device
-    images = images.float().clone()
+    images = images.clone() if images.is_floating_point() else images.float()
     categories, iterations = (torch.zeros(number, dtype=torch.int64, device=device) for _ in range(2))
-    confidences, succeeded = torch.zeros(number, device=device), torch.zeros(number, dtype=torch.bool, device=device)
+    confidences = torch.zeros(number, dtype=images.dtype, device=device)
+    succeeded = torch.zeros(number, dtype=torch.bool, device=device)
     active = torch.arange(number, device=device)
     bar = tqdm(total=number, desc=description, disable=None if description else True, leave=False)
     with bar, evaluation_mode(network):
