@@ -125,9 +125,23 @@ def answer(out):
         "l2": np.median(columns["l2"]),
         "psnr": np.median(columns["psnr_db"]),
         "zero_gradient": np.mean([row["zero_gradient"] for row in rows]),
+        "spectrum": fall_and_peak(results.read_rows(tables["spectrum"])),
         "same_kind": same_kind(rows),
         "favorites": favorites(tables["attacks"]),
     }
+
+
+def fall_and_peak(spectrum):
+    """By how much power falls from the lowest frequency to the highest, and where the change has most in the upper half.
+
+    Frequency 0 has no part in it; `period` is in pixels, and `excess` is over the same change with random signs.
+    """
+    rows = spectrum[1:]
+    falls = {name: rows[0][name] / rows[-1][name] for name in ("natural", "change")}
+    peak = max(rows[len(rows) // 2 :], key=lambda row: row["change"])
+    excess = {name: row["change"] / row["random"] for name, row in [("lowest", rows[0]), ("peak", peak)]}
+    period = 2 * rows[-1]["frequency"] / peak["frequency"]
+    return {"falls": falls, "peak": peak["frequency"], "period": period, "excess": excess}
 
 
 def shown(out):

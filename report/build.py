@@ -81,6 +81,7 @@ def answers(out):
             "3.2": transfer.answer(out),
             "3.2 controls": transfer_controls.answer(out),
             "shown": adversarial.shown(out),
+            "torchattacks": results.read_rows(log_path(out, "3.1", "torchattacks")),
             "classes": list(CLASSES),
             "overfitting_images": accuracy.OVERFITTING_IMAGES,
             "asked": accuracy.ASKED,
