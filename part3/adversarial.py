@@ -132,9 +132,9 @@ def answer(out):
 
 
 def fall_and_peak(spectrum):
-    """By how much power falls from the lowest frequency to the highest, and where the change has most in the upper half.
+    """By how much power falls from the lowest frequency to the highest, and where the change has most of it above half.
 
-    Frequency 0 has no part in it; `period` is in pixels, and `excess` is over the same change with random signs.
+    Frequency 0 is left out; `period` is in pixels, and `excess` is over the same change with random signs.
     """
     rows = spectrum[1:]
     falls = {name: rows[0][name] / rows[-1][name] for name in ("natural", "change")}
