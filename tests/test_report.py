@@ -13,7 +13,7 @@ from common.data import CLASSES
 from common.gradients import convolutions
 from common.held_out import comparisons
 from common.networks import evaluate, table1_network
-from common.records import ROOT, load_checkpoint
+from common.records import ROOT, hash_of_tensors, load_checkpoint
 from common.results import TRAIN_IMAGES, final_accuracy, log_path, read_log, read_results, read_rows, runs
 from common.settings import PLAIN_SGD, Settings
 from common.training import train
@@ -148,6 +148,14 @@ def test_the_committed_weights_are_those_of_the_log(name, cifar):
         expected = runs(log_path(REPORT, trained.question, trained.name))[seed]["test_accuracy"]
     found, _ = evaluate(network, trained.prepare, images, labels, cifar.statistics)
     assert found == pytest.approx(expected, abs=5e-4)
+
+
+def test_the_committed_weights_are_small_and_have_the_hashes_that_are_on_record():
+    weights = weights_of(REPORT, *NETWORKS)
+    assert sum(path.stat().st_size for path in weights) < 25e6
+    recorded = {(row["weights"], row["sha256"]) for row in read_rows(REPORT / "logs" / "measured.csv")}
+    assert {(path.name, hash_of_tensors(load_checkpoint(path))) for path in weights} <= recorded
+    assert len(dict(recorded)) == len(recorded)  # one hash for a file, whatever was measured on it
 
 
 def test_what_was_measured_on_the_committed_weights_need_not_be_measured_again():
