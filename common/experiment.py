@@ -31,6 +31,7 @@ class Experiment(NamedTuple):
         log_gradients: whether the log has G of every convolution (question 2.2).
         watch: `watch(network, cifar)` returns rows on the network as it is after each of `WATCHED` iterations, in
             evaluation mode; they go into the question's table "course", with name, seed and iteration in front.
+        trained_on: what is made of the data before; of all of it by default.
     """
 
     question: str
@@ -41,6 +42,7 @@ class Experiment(NamedTuple):
     log_gradients: bool = False
     sgd: Settings = PLAIN_SGD
     watch: Callable[[nn.Module, Cifar], list[dict]] | None = None
+    trained_on: Callable[[Cifar], Cifar] = Cifar.whole
 
 
 def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
@@ -56,7 +58,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     if wanted:
         machine = machine_of(arguments)
         refuse_mixture(log, [*kept, setup | machine])
-        cifar = data.load(arguments.data_dir, arguments.device)
+        cifar = experiment.trained_on(data.load(arguments.data_dir, arguments.device))
         code = records.commit()
     else:
         refuse_mixture(log, [*(row for row in kept if row["setup"]), setup | arguments.asked])

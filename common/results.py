@@ -85,10 +85,12 @@ SETTINGS = """iterations:whole batch_size:whole optimizer:text learning_rate:fin
     keep_norm:text epsilon:finite plain_learning_rate:finite plain_weight_decay:finite
     label_smoothing:share clip_norm:float"""
 MACHINE = "device:text processor:text threads:count precision:text torch:text data_md5:text"
-ATTACKS = """index:whole | category:category category_before:category confidence_before:share category_after:category
-    confidence_after:share iterations:whole succeeded:whole linf:finite l2:finite psnr_db:float"""
+ATTACKS = """index:whole | category:category category_before:category confidence_before:share zero_gradient:share
+    category_after:category confidence_after:share iterations:whole succeeded:whole linf:finite l2:finite
+    psnr_db:float"""
 SIGNALS = "gradient:finite mean_square:finite image_variance:finite active:share live:share"
-FED = "accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole"
+FED = """accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole wrong_like_runner_up:whole
+    source_like_runner_up:whole"""
 # The only list of what tables hold, by their names, or these without the question: the columns up to the bar are the
 # key, which no two rows share. A table that is not listed is a training log, in which columns of G may follow.
 TABLES = {
@@ -107,9 +109,16 @@ TABLES = {
     "attacks": ATTACKS,
     "3.1_epsilon": """epsilon:finite | images:whole succeeded:share succeeded_rounded:share iterations_mean:finite
         iterations_max:whole linf_median:finite l2_median:finite""",
-    "transfer": f"images:text number:whole inputs:text | {FED}",
-    "3.2_epsilon": f"epsilon:finite images:text number:whole inputs:text | {FED}",
+    "transfer": f"images:text number:whole inputs:text victim:text | {FED}",
+    "3.2_epsilon": f"epsilon:finite images:text number:whole inputs:text victim:text | {FED}",
     "matrix": "attack:text source:text victim:text | images:whole linf_median:float accuracy:float",
+    "pairs": """source:text victim:text | images:whole accuracy:share cosine:finite source_accuracy:share
+        victim_gradient:finite""",
+    "torchattacks": """version:text precision:text images:whole steps:whole | same_images:whole same_values:share
+        largest:finite""",
+    "verdicts": "shown:whole victim:text | category:category confidence:share",
+    "steps": "attack:text victim:text | images:whole linf_median:finite accuracy:share",
+    "spectrum": "frequency:whole | natural:finite change:finite random:finite",
     "alignment": """first:text second:text | images:whole cosine_mean:float cosine_deviation:float same_sign:float
         loss_gained:float""",
 }

@@ -18,7 +18,7 @@ from common.data import CLASSES
 from common.records import RecordError, replacing, within
 from part3 import plots
 from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, attack, predict
-from part3.measures import as_saved, distances, sweep
+from part3.measures import as_saved, distances, spectrum, sweep, zero_gradients
 from part3.networks import network_on_pixels, weights_of
 
 ATTACKED = "1.4"  # the network
@@ -56,7 +56,7 @@ def lacks_images(out):
 
 
 def tables_in(out):
-    return {name: results.log_path(out, "3.1", name) for name in ("attacks", "epsilon", "adversarial")}
+    return {name: results.log_path(out, "3.1", name) for name in ("attacks", "epsilon", "spectrum", "adversarial")}
 
 
 def measure(network, images, labels, epsilon, max_iterations):
@@ -71,9 +71,15 @@ def measure(network, images, labels, epsilon, max_iterations):
     attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, "all test images")
     epsilons = list(sweep(network, images[swept], labels[swept], EPSILONS, max_iterations))
     attacked = as_saved(network, labels, attacked)
-    rows = distances(images, labels, before, attacked)
-    shown = first_of_each_category(rows)
-    return {"attacks": rows, "epsilon": epsilons, "adversarial": shown}, attacked
+    rows = distances(images, labels, before, zero_gradients(network, images, labels), attacked)
+    correct = before[0] == labels
+    tables = {
+        "attacks": rows,
+        "epsilon": epsilons,
+        "spectrum": spectrum(images[correct], attacked.images[correct]),
+        "adversarial": first_of_each_category(rows),
+    }
+    return tables, attacked
 
 
 def run(arguments, again=False):
@@ -98,17 +104,18 @@ def draw(out):
     plots.attack_distributions(out, tables["attacks"])
     plots.category_matrix(out, tables["attacks"])
     plots.step_sizes(out, tables["epsilon"])
+    plots.spectra(out, tables["spectrum"])
 
 
 def answer(out):
     """How many images were driven to 99 %, how far they had to move, and as what they end."""
     tables = tables_in(out)
-    rows, shown = plots.attacked_rows(tables["attacks"]), results.read_rows(tables["adversarial"])
+    rows, of_shown = plots.attacked_rows(tables["attacks"]), shown(out)
     columns = {name: np.array([row[name] for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
     succeeded = sum(row["succeeded"] for row in rows)
     return {
-        "shown": len(shown),
-        "shown_succeeded": sum(row["succeeded"] for row in shown),
+        "shown": len(of_shown),
+        "shown_succeeded": sum(row["succeeded"] for row in of_shown),
         "attacked": len(rows),
         "succeeded": succeeded,
         "failed": len(rows) - succeeded,
@@ -117,9 +124,29 @@ def answer(out):
         "linf": np.median(columns["linf"]),
         "l2": np.median(columns["l2"]),
         "psnr": np.median(columns["psnr_db"]),
+        "zero_gradient": np.mean([row["zero_gradient"] for row in rows]),
+        "spectrum": fall_and_peak(results.read_rows(tables["spectrum"])),
         "same_kind": same_kind(rows),
         "favorites": favorites(tables["attacks"]),
     }
+
+
+def fall_and_peak(spectrum):
+    """By how much power falls from the lowest frequency to the highest, and where the change has most of it above half.
+
+    Frequency 0 is left out; `period` is in pixels, and `excess` is over the same change with random signs.
+    """
+    rows = spectrum[1:]
+    falls = {name: rows[0][name] / rows[-1][name] for name in ("natural", "change")}
+    peak = max(rows[len(rows) // 2 :], key=lambda row: row["change"])
+    excess = {name: row["change"] / row["random"] for name, row in [("lowest", rows[0]), ("peak", peak)]}
+    period = 2 * rows[-1]["frequency"] / peak["frequency"]
+    return {"falls": falls, "peak": peak["frequency"], "period": period, "excess": excess}
+
+
+def shown(out):
+    """The rows of the images that are shown."""
+    return results.read_rows(tables_in(out)["adversarial"])
 
 
 def same_kind(rows):

@@ -66,9 +66,10 @@ def attack(
     Raises `FloatingPointError` if a logit is not a finite number.
     """
     number, device = len(images), images.device
-    images = images.float().clone()
+    images = images.clone() if images.is_floating_point() else images.float()
     categories, iterations = (torch.zeros(number, dtype=torch.int64, device=device) for _ in range(2))
-    confidences, succeeded = torch.zeros(number, device=device), torch.zeros(number, dtype=torch.bool, device=device)
+    confidences = torch.zeros(number, dtype=images.dtype, device=device)
+    succeeded = torch.zeros(number, dtype=torch.bool, device=device)
     active = torch.arange(number, device=device)
     bar = tqdm(total=number, desc=description, disable=None if description else True, leave=False)
     with bar, evaluation_mode(network):
@@ -89,6 +90,30 @@ def attack(
             if len(active) == 0:
                 break
     return Attacked(images, categories, confidences, iterations, succeeded)
+
+
+def momentum_attack(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float = EPSILON,
+    max_iterations: int = MAX_ITERATIONS,
+    decay: float = 1.0,
+) -> torch.Tensor:
+    """The images after `max_iterations` steps along the sign of accumulated gradients (Dong et al. 2018, arXiv
+    1710.06081): g ← decay · g + ∇ₓJ/‖∇ₓJ‖₁, x ← x + ε·sign(g). Arguments as of `attack`.
+    """
+    images = images.float().clone()
+    accumulated = torch.zeros_like(images)
+    with evaluation_mode(network):
+        for _ in range(max_iterations):
+            for batch in torch.arange(len(images), device=images.device).split(BATCH):
+                _, gradient = gradient_of_pixels(network, images[batch], labels[batch])
+                # The mean stands for the norm, whose multiple it is; of a gradient that is 0 it is not a divisor.
+                size = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
+                accumulated[batch] = decay * accumulated[batch] + gradient / size
+                images[batch] = (images[batch] + epsilon * accumulated[batch].sign()).clamp(0, 255)
+    return images
 
 
 @torch.enable_grad()

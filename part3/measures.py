@@ -7,7 +7,7 @@ int64 `(N,)`, distances in intensity levels, shares and accuracies fractions.
 import torch
 from torch.nn import functional as F
 
-from part3.attack import CONFIDENCE, Attacked, attack, gradient_of_pixels, predict
+from part3.attack import BATCH, CONFIDENCE, Attacked, attack, gradient_of_pixels, predict
 
 
 def as_saved(network, labels, attacked):
@@ -20,7 +20,7 @@ def as_saved(network, labels, attacked):
     return Attacked(images, categories, confidences, attacked.iterations, succeeded)
 
 
-def distances(images, labels, before, attacked):
+def distances(images, labels, before, zero_gradient, attacked):
     """One row an image: what it was taken for, what it is taken for now, and how far it moved, in levels."""
     difference = (attacked.images - images).flatten(1)
     columns = {
@@ -28,6 +28,7 @@ def distances(images, labels, before, attacked):
         "category": labels,
         "category_before": before[0],
         "confidence_before": before[1],
+        "zero_gradient": zero_gradient,
         "category_after": attacked.categories,
         "confidence_after": attacked.confidences,
         "iterations": attacked.iterations,
@@ -37,6 +38,35 @@ def distances(images, labels, before, attacked):
         "psnr_db": 10 * (255**2 / difference.square().mean(1)).log10(),
     }
     return [dict(zip(columns, row)) for row in zip(*(column.tolist() for column in columns.values()))]
+
+
+def radial_power(images):
+    """The power of images `(N, C, H, W)` at each distance from frequency 0, in cycles an image's width, `(W/2 + 1,)`.
+
+    The mean of |F|² over images, channels and all frequencies that round to this distance; F is the Fourier transform
+    of an image less its mean, and normalized: white noise has its variance at every distance.
+    """
+    centered = images.double() - images.double().mean((2, 3), keepdim=True)
+    power = torch.fft.fft2(centered, norm="ortho").abs().square().mean((0, 1))
+    cycles = [torch.fft.fftfreq(size, 1 / size, device=images.device) for size in power.shape]
+    distance = torch.hypot(cycles[0][:, None], cycles[1]).round().long()
+    return torch.stack([power[distance == radius].mean() for radius in range(power.shape[1] // 2 + 1)])
+
+
+def spectrum(images, attacked, seed=0):
+    """Rows of `radial_power` of natural images, of what an attack changed, and of the same change with random signs."""
+    difference = attacked - images
+    generator = torch.Generator(difference.device).manual_seed(seed)
+    heads = torch.rand(difference.shape, generator=generator, device=difference.device) < 0.5
+    kinds = {"natural": images, "change": difference, "random": torch.where(heads, difference, -difference)}
+    powers = {name: radial_power(kind).tolist() for name, kind in kinds.items()}
+    return [{"frequency": radius, **dict(zip(powers, values))} for radius, values in enumerate(zip(*powers.values()))]
+
+
+def zero_gradients(network, images, labels):
+    """The share of each image's pixel values whose gradient is exactly 0, whose sign moves nothing, `(N,)`."""
+    batches = zip(images.float().split(BATCH), labels.split(BATCH))
+    return torch.cat([(gradient_of_pixels(network, *batch)[1] == 0).float().mean((1, 2, 3)) for batch in batches])
 
 
 def sweep(network, images, labels, epsilons, max_iterations):
@@ -81,9 +111,21 @@ def controls(images, attacked, seed=0):
     }
 
 
-def feed(victim, source, images, attacked, labels, name):
-    """Rows for one set of images: the victim's accuracy on each kind of input, and whose mistakes it makes."""
+@torch.no_grad()
+def runner_up(network, images, labels):
+    """The most probable of the wrong categories of each image, int64 `(N,)`."""
+    logits = torch.cat([network(batch.float()) for batch in images.split(BATCH)])
+    return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
+
+
+def feed(victim, source, images, attacked, labels, name, victim_name):
+    """Rows for one set of images: the victim's accuracy on each kind of input, and whose mistakes it makes.
+
+    The mistakes are counted that are the source's, and those that are the runner-up of the victim itself on the
+    original; `source_like_runner_up` counts, of the wrong ones, where these two are the same.
+    """
     mistakes, _ = predict(source, attacked)
+    second = runner_up(victim, images, labels)
     for kind, inputs in controls(images, attacked).items():
         categories, _ = predict(victim, inputs)
         wrong = categories != labels
@@ -93,11 +135,14 @@ def feed(victim, source, images, attacked, labels, name):
             "images": name,
             "number": len(labels),
             "inputs": kind,
+            "victim": victim_name,
             "accuracy": accuracy,
             "low": low,
             "high": high,
             "wrong": wrong.sum().item(),
             "wrong_like_source": (wrong & (categories == mistakes)).sum().item(),
+            "wrong_like_runner_up": (wrong & (categories == second)).sum().item(),
+            "source_like_runner_up": (wrong & (mistakes == second)).sum().item(),
         }
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from common.data import Cifar
-from common.experiment import trained_network, weights_path
+from common.experiment import Experiment, trained_network, weights_path
 from part1 import crop
 from part2 import accuracy, solution
 from part3.attack import OnPixels
@@ -20,9 +20,12 @@ NETWORKS = {
 
 def network_on_pixels(name: str, cifar: Cifar, arguments: argparse.Namespace) -> OnPixels:
     """The network of this name with the weights of its run, trained first where they are missing; it takes pixels."""
-    experiment, seed = NETWORKS[name]
+    return on_pixels(*NETWORKS[name], cifar, arguments)
+
+
+def on_pixels(experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace) -> OnPixels:
     network = trained_network(experiment, seed, cifar, arguments)
-    return OnPixels(network, experiment.prepare, cifar.statistics).eval()
+    return OnPixels(network, experiment.prepare, experiment.trained_on(cifar).statistics).eval()
 
 
 def weights_of(out: Path, *names: str) -> list[Path]:

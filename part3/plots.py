@@ -158,8 +158,25 @@ def step_sizes(out: Path, table: Path) -> None:
     save(figure, out, "3.1_epsilon")
 
 
-def transfer_accuracies(out: Path, table: Path, epsilon_table: Path) -> None:
-    """Accuracy of the second network on originals, random signs and adversarial images, and against the step ε."""
+def spectra(out: Path, table: Path) -> None:
+    """Power of what an attack changed at each spatial frequency, beside natural images and random signs."""
+    rows = read_rows(table)[1:]  # without frequency 0, the mean
+    figure, axes = plt.subplots()
+    for name, label, color, line in [
+        ("natural", "natural images", BLACK, ":"),
+        ("change", "change by the attack", VERMILION, "-"),
+        ("random", "the same, random signs", GREEN, "--"),
+    ]:
+        axes.plot(
+            [row["frequency"] for row in rows], [row[name] for row in rows], color=color, linestyle=line, label=label
+        )
+    axes.set(yscale="log", xlabel="spatial frequency (cycles an image)", ylabel="power (levels²)")
+    axes.legend()
+    save(figure, out, "3.1_spectrum")
+
+
+def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
+    """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
     figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.6), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":"},
@@ -167,7 +184,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path) -> None:
         "another's change": {"color": BLUE, "marker": "v", "linestyle": "-."},
         "adversarial": {"color": VERMILION, "marker": "o", "linestyle": "-"},
     }
-    rows = read_rows(table)
+    rows = [row for row in read_rows(table) if row["victim"] == victim]
     numbers = list(dict.fromkeys(row["number"] for row in rows))
     for row in rows:
         accuracy, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
@@ -208,3 +225,30 @@ def source_and_victim(out: Path, table: Path) -> None:
     panels[0].set(ylabel="network attacked")
     figure.supxlabel("network that is shown the images; its accuracy (%)", fontsize=9)
     save(figure, out, "3.2_matrix")
+
+
+def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: tuple[str, ...]) -> None:
+    """Share of images that fool a network which they were not made for, against each of `causes`; a point a pair.
+
+    `causes` are columns of the table and their labels, `floors` the attacking networks that know no categories.
+    """
+    rows = read_rows(table)
+    figure, panels = plt.subplots(1, len(causes), figsize=(FULL_WIDTH, 2.4), sharey=True)
+    kinds = {
+        "1.2 to 1.4 attack each other": (BLUE, "o", lambda row: row["source"] < "2" and row["victim"] < "2"),
+        "a network of Part 2 takes part": (VERMILION, "^", lambda row: row["source"] > "2" or row["victim"] > "2"),
+    }
+    for axes, (column, label) in zip(panels, causes.items()):
+        for kind, (color, marker, belongs) in kinds.items():
+            chosen = [row for row in rows if belongs(row) and row["source"] not in floors]
+            fooled = [100 - 100 * row["accuracy"] for row in chosen]
+            axes.plot([row[column] for row in chosen], fooled, marker, color=color, alpha=0.6, label=kind)
+        chosen = [row for row in rows if row["source"] in floors]
+        fooled = [100 - 100 * row["accuracy"] for row in chosen]
+        axes.plot(
+            [row[column] for row in chosen], fooled, "x", color=BLACK, label="source untrained or on shuffled labels"
+        )
+        axes.set(xlabel=label)
+    panels[0].set(ylabel="fooled (%)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    save(figure, out, "3.2_causes")

@@ -41,7 +41,8 @@ def shown_images(out, device):
 
 
 def tables_in(out):
-    return {name: results.log_path(out, "3.2", name) for name in ("epsilon", "matrix", "alignment", "transfer")}
+    names = ("epsilon", "matrix", "alignment", "verdicts", "transfer")
+    return {name: results.log_path(out, "3.2", name) for name in names}
 
 
 def measure(networks, images, labels, shown, epsilon, max_iterations):
@@ -67,34 +68,50 @@ def measure(networks, images, labels, shown, epsilon, max_iterations):
     first, first_labels = images[: adversarial.SWEPT], labels[: adversarial.SWEPT]
     for step in adversarial.EPSILONS:
         attacked = attack_of(source, first, first_labels, epsilon=step, description=f"epsilon {step:g}").images.round()
-        fed = feed(victim, source, first, attacked, first_labels, "first")
+        fed = feed(victim, source, first, attacked, first_labels, "first", VICTIM)
         rows["epsilon"] += [{"epsilon": step, **row} for row in fed]
 
     attacked = attack_of(source, images, labels, description="all test images").images.round()
+    rows["verdicts"] = [
+        {"shown": number, "victim": name, "category": category, "confidence": confidence}
+        for name in (VICTIM, THIRD)
+        for number, (category, confidence) in enumerate(
+            zip(*(each.tolist() for each in predict(networks[name], shown[1])))
+        )
+    ]
     rows["transfer"] = [
-        *feed(victim, source, *shown, "shown"),
-        *feed(victim, source, images, attacked, labels, "all"),
+        row
+        for name in (VICTIM, THIRD)
+        for row in (
+            *feed(networks[name], source, *shown, "shown", name),
+            *feed(networks[name], source, images, attacked, labels, "all", name),
+        )
     ]
     return rows
 
 
 def draw(out):
     tables = tables_in(out)
-    plots.transfer_accuracies(out, tables["transfer"], tables["epsilon"])
+    plots.transfer_accuracies(out, tables["transfer"], tables["epsilon"], VICTIM)
     plots.source_and_victim(out, tables["matrix"])
 
 
 def answer(out):
     """The victim's accuracy and its controls, whose mistakes it repeats, and how alike the networks' gradients are."""
-    transfer, matrix, aligned = (
-        results.read_rows(tables_in(out)[name]) for name in ("transfer", "matrix", "alignment")
+    transfer, matrix, aligned, verdicts = (
+        results.read_rows(tables_in(out)[name]) for name in ("transfer", "matrix", "alignment", "verdicts")
     )
     return {
         "few": matrix[0]["images"],
         "matrix": [  # with equally many steps for all
             {name: row[name] for name in ("source", "victim", "accuracy")} for row in matrix if row["attack"] == EQUAL
         ],
-        "transfer": transfer,
+        "transfer": [row for row in transfer if row["victim"] == VICTIM],
+        "verdicts": {
+            name: [row for row in verdicts if row["victim"] == name]
+            for name in dict.fromkeys(row["victim"] for row in verdicts)
+        },
+        "third": [row for row in transfer if row["victim"] == THIRD],
         "alignment": [{"pair": f"{row['first']} and {row['second']}", **row} for row in aligned],
     }
 

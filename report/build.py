@@ -22,6 +22,7 @@ import typst
 from matplotlib import font_manager, ft2font
 
 from common import options, plots, results
+from common.data import CLASSES
 from common.held_out import comparisons
 from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
@@ -30,6 +31,7 @@ from part1 import comparison, crop, flip, normalize, procedure, raw
 from part2 import accuracy, controls, design, gradients, solution, vanishing
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
+from part3 import controls as transfer_controls
 from report import figures
 from report.runs import trial_beside
 
@@ -54,7 +56,8 @@ def answers(out):
             "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
             "procedure": comparisons(log_path(out, "1.0", "folds"), procedure.CHOSEN),
             "design": comparisons(log_path(out, "2.0", "folds"), design.CHOSEN),
-            "halved": comparisons(log_path(out, "2.0", "folds"), design.SOLUTION).get(design.HALVED, (0, None))[1],
+            "solutions": of_solution(comparisons(log_path(out, "2.0", "folds"), design.SOLUTION)),
+            "fold_training": training_on_folds(log_path(out, "2.0", "folds")),
             "chosen": procedure.CHOSEN,
             "best_sgd": procedure.BEST_SGD,
             "architecture": describe(designed_network()),
@@ -77,6 +80,10 @@ def answers(out):
             "2.4": solution.answer(out),
             "3.1": adversarial.answer(out),
             "3.2": transfer.answer(out),
+            "3.2 controls": transfer_controls.answer(out),
+            "shown": adversarial.shown(out),
+            "torchattacks": results.read_rows(log_path(out, "3.1", "torchattacks")),
+            "classes": list(CLASSES),
             "overfitting_images": accuracy.OVERFITTING_IMAGES,
             "asked": accuracy.ASKED,
             "confidence": attack.CONFIDENCE,
@@ -88,6 +95,19 @@ def answers(out):
             "batchnorm": {name: getattr(designed_network().norm1, name) for name in ("eps", "momentum", "ghost")},
         }
     )
+
+
+def of_solution(found):
+    """The candidates for 2.4 alone, compared with the solution."""
+    return {name: row for name, row in found.items() if name.startswith(design.SOLUTION.partition(" ")[0])}
+
+
+def training_on_folds(table):
+    """Training accuracy in the last epoch of each candidate, mean over its folds."""
+    shares = {}
+    for row in results.read_rows(table):
+        shares.setdefault(row["candidate"], []).append(row["train_accuracy"])
+    return {name: sum(values) / len(values) for name, values in shares.items()}
 
 
 def experiments(out):

@@ -13,12 +13,13 @@ from common import options
 from part1 import comparison, crop, flip, normalize, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
+from part3 import controls as transfer_controls
 from report.runs import RUNS
 
 SCRIPTS = (
     *(raw, normalize, flip, crop, comparison),
     *(accuracy, gradients, vanishing, controls, solution),
-    *(adversarial, transfer),
+    *(adversarial, transfer, transfer_controls),
 )
 
 

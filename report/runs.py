@@ -86,8 +86,20 @@ RUNS = (
     Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
     Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
     Run("part2/solution.py --unchanged", 11, ("2.4_scaled_unchanged",)),
-    Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon"), seeds=()),
-    Run("part3/transfer.py", 2, (), ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment"), seeds=()),
+    Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),
+    Run(
+        "part3/transfer.py",
+        2,
+        (),
+        ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment", "3.2_verdicts"),
+        seeds=(),
+    ),
+    Run(
+        "part3/controls.py",
+        4,
+        ("3.2_first_half", "3.2_last_half", "3.2_shuffled_labels"),
+        ("3.2_pairs", "3.2_steps"),
+    ),
 )
 
 

@@ -13,13 +13,14 @@ from common.data import CLASSES
 from common.gradients import convolutions
 from common.held_out import comparisons
 from common.networks import evaluate, table1_network
-from common.records import ROOT, load_checkpoint
+from common.records import ROOT, hash_of_tensors, load_checkpoint
 from common.results import TRAIN_IMAGES, final_accuracy, log_path, read_log, read_results, read_rows, runs
 from common.settings import PLAIN_SGD, Settings
 from common.training import train
 from part1 import crop, flip, normalize, procedure, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
+from part3 import controls as transfer_controls
 from part3.networks import NETWORKS, weights_of
 from report.runs import RUNS
 
@@ -34,6 +35,7 @@ EXPERIMENTS += [controls.CONTROLS[name] for name in ("batchnorm", "sgd_vanishing
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
 EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
 EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, unchanged=True)]
+EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.SHUFFLED]
 
 
 @pytest.mark.parametrize("folder, name", COMMITTED)
@@ -65,6 +67,7 @@ def test_the_first_step_of_every_committed_run_is_found_again(each, cifar):
     precision = options.fastest_precision(torch.device("cpu"))
     settings = replace(each.settings, iterations=1)
     make_network, prepare, log_gradients = each.make_network, each.prepare, each.log_gradients
+    cifar = each.trained_on(cifar)
     _, columns, _ = train(make_network, prepare, cifar, settings, 0, precision, log_gradients=log_gradients)
     logged = read_log(log_path(REPORT, each.question, each.name))[0]
     assert logged.keys() - {"seed", "iteration"} == columns.keys()
@@ -145,6 +148,14 @@ def test_the_committed_weights_are_those_of_the_log(name, cifar):
         expected = runs(log_path(REPORT, trained.question, trained.name))[seed]["test_accuracy"]
     found, _ = evaluate(network, trained.prepare, images, labels, cifar.statistics)
     assert found == pytest.approx(expected, abs=5e-4)
+
+
+def test_the_committed_weights_are_small_and_have_the_hashes_that_are_on_record():
+    weights = weights_of(REPORT, *NETWORKS)
+    assert sum(path.stat().st_size for path in weights) < 25e6
+    recorded = {(row["weights"], row["sha256"]) for row in read_rows(REPORT / "logs" / "measured.csv")}
+    assert {(path.name, hash_of_tensors(load_checkpoint(path))) for path in weights} <= recorded
+    assert len(dict(recorded)) == len(recorded)  # one hash for a file, whatever was measured on it
 
 
 def test_what_was_measured_on_the_committed_weights_need_not_be_measured_again():

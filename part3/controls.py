@@ -1,0 +1,226 @@
+"""Controls of question 3.2: what does it take for an adversarial image to fool a network that it was not made for?
+
+Each of the networks below attacks the same test images, all of which the trained ones classify correctly, with
+equally many steps of one level, and is shown the images of each other one:
+
+1.2, 1.3, 1.4, seed 1     Table 1's network with each kind of pre-processing, and once more from other weights
+first and last half       1.4 again, trained on the first and on the last 5,000 training images: none in common
+2.1, without BatchNorm    the designed network; the same without BatchNorm, which is 2.3's with no added layer
+2.4                       the solution
+shuffled labels           1.4 again, on labels that say nothing about the images; it only attacks
+untrained                 1.4's network as it is before training; it only attacks
+
+Beside the accuracies stand what theory offers as causes (Demontis et al. 2019): how alike the two networks'
+gradients are on the originals, how large the gradient of the network that is shown the images is, and how accurate
+the network is that they were made with. Last, one step, many steps, and steps with momentum, all of the same reach.
+"""
+
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from common import data, experiment, options, results
+from common.experiment import weights_path
+from common.networks import table1_network
+from common.records import RecordError
+from part1 import crop, flip, normalize
+from part2 import accuracy, controls, solution
+from part3 import plots
+from part3.attack import OnPixels, attack, gradient_of_pixels, momentum_attack, predict
+from part3.networks import on_pixels
+
+IMAGES = 500  # test images
+STEPS = 8  # of one level: about as many as it takes on average to fool 1.4's network
+UNREACHABLE = 2.0  # a confidence: no image leaves before its last step
+RESAMPLED = 1000  # sets of networks, for the intervals
+
+
+def half(cifar, which):
+    """The first (0) or the last (1) half of the training images, and all test images."""
+    part = slice(len(cifar.train_labels) // 2) if which == 0 else slice(len(cifar.train_labels) // 2, None)
+    return replace(cifar, train_images=cifar.train_images[part], train_labels=cifar.train_labels[part])
+
+
+def shuffled(cifar):
+    """Training images with each other's labels."""
+    order = torch.randperm(len(cifar.train_labels), generator=torch.Generator().manual_seed(0))
+    return replace(cifar, train_labels=cifar.train_labels[order.to(cifar.train_labels.device)])
+
+
+def of_1_4(name, trained_on):
+    return crop.EXPERIMENT._replace(question="3.2", name=name, trained_on=trained_on)
+
+
+HALVES = [of_1_4(name, partial(half, which=which)) for which, name in enumerate(("first_half", "last_half"))]
+SHUFFLED = of_1_4("shuffled_labels", shuffled)
+NETWORKS = {
+    "1.2": (normalize.EXPERIMENT, 0),
+    "1.3": (flip.EXPERIMENT, 0),
+    "1.4": (crop.EXPERIMENT, 0),
+    "1.4, seed 1": (crop.EXPERIMENT, 1),
+    "1.4, first half": (HALVES[0], 0),
+    "1.4, last half": (HALVES[1], 0),
+    "2.1": (accuracy.EXPERIMENT, 0),
+    "2.1 without BatchNorm": (controls.of_depth(0), 0),
+    "2.4": (solution.experiment_of(solution.SOLUTION), 0),
+}
+ONLY_ATTACKING = ("1.4, shuffled labels", "1.4, untrained")
+CAUSES = {
+    "cosine": "cosine of the gradients",
+    "victim_gradient": "victim's gradient (L1 norm)",
+    "source_accuracy": "source's test accuracy",
+}
+
+
+def tables_in(out):
+    return {name: results.log_path(out, "3.2", name) for name in ("steps", "pairs")}
+
+
+def gradients_of(network, images, labels):
+    """The gradient of each image's loss with respect to its pixels, `(N, 3072)`."""
+    batches = zip(images.float().split(100), labels.split(100))
+    return torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
+
+
+def pairs(networks, images, labels, accuracies):
+    """Rows for each network and each other one that was trained on true labels: what the images of the one do."""
+    gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
+    for source, attacked in networks.items():
+        made = attack(attacked, images, labels, 1.0, UNREACHABLE, STEPS, source).images
+        for victim, network in networks.items():
+            if victim == source or victim in ONLY_ATTACKING:
+                continue
+            cosines = F.cosine_similarity(gradients[source].double(), gradients[victim].double())
+            yield {
+                "source": source,
+                "victim": victim,
+                "images": len(labels),
+                "accuracy": (predict(network, made)[0] == labels).float().mean().item(),
+                "cosine": cosines.mean().item(),
+                "source_accuracy": accuracies[source],
+                "victim_gradient": gradients[victim].abs().sum(1).mean().item(),
+            }
+
+
+def kinds_of_steps(networks, images, labels, source="1.4", victims=("2.1", "2.4")):
+    """Rows for attacks on one network that all move a pixel by up to `STEPS` levels, and for random signs."""
+    network = networks[source]
+    generator = torch.Generator(images.device).manual_seed(0)
+    heads = torch.rand(images.shape, generator=generator, device=images.device) < 0.5
+    made = {
+        "random signs": (images + STEPS * torch.where(heads, 1.0, -1.0)).clamp(0, 255),
+        "one step": attack(network, images, labels, STEPS, UNREACHABLE, 1).images,
+        f"{STEPS} steps": attack(network, images, labels, 1.0, UNREACHABLE, STEPS).images,
+        f"{STEPS} steps with momentum": momentum_attack(network, images, labels, 1.0, STEPS),
+    }
+    for kind, inputs in made.items():
+        for victim in (source, *victims):
+            yield {
+                "attack": kind,
+                "victim": victim,
+                "images": len(labels),
+                "linf_median": (inputs - images).abs().flatten(1).amax(1).median().item(),
+                "accuracy": (predict(networks[victim], inputs)[0] == labels).float().mean().item(),
+            }
+
+
+def measure(networks, images, labels):
+    """The rows of each table."""
+    right = {name: predict(network, images)[0] == labels for name, network in networks.items()}
+    accuracies = {name: correct.float().mean().item() for name, correct in right.items()}
+    trained = [correct for name, correct in right.items() if name not in ONLY_ATTACKING]
+    by_all = torch.stack(trained).all(0).nonzero().flatten()[:IMAGES]
+    if len(by_all) == 0:
+        raise RecordError("no test image is classified correctly by all networks: none to attack")
+    images, labels = images[by_all], labels[by_all]
+    return {
+        "steps": list(kinds_of_steps(networks, images, labels)),
+        "pairs": list(pairs(networks, images, labels, accuracies)),
+    }
+
+
+def rank_correlation(first, second):
+    """Spearman's: the correlation of ranks, the mean rank for those that are equal; NaN where all are equal."""
+    ranks = [[((values < value).sum() + (values <= value).sum()) / 2 for value in values] for values in (first, second)]
+    centered = np.array(ranks) - (len(first) / 2)  # the mean of such ranks
+    size = np.sqrt((centered**2).sum(1).prod())
+    return centered.prod(0).sum() / size if size else np.nan
+
+
+def correlations(rows):
+    """For each cause, the rank correlation with the share of images that fool the victim, and a 95 % interval.
+
+    Over all pairs of trained networks. Pairs that share a network are not independent, so the interval is from
+    drawing networks, not pairs, with replacement.
+    """
+    rows = [row for row in rows if row["source"] not in ONLY_ATTACKING]
+    names = sorted({row["victim"] for row in rows})
+    of_pair = {(row["source"], row["victim"]): row for row in rows}
+    generator, found = np.random.default_rng(0), {}
+
+    def correlation(drawn, cause):
+        chosen = [of_pair[pair] for first in drawn for second in drawn if (pair := (first, second)) in of_pair]
+        columns = [np.array([row[name] for row in chosen]) for name in (cause, "accuracy")]
+        return rank_correlation(columns[0], -columns[1])
+
+    for cause in CAUSES:
+        resampled = [correlation(generator.choice(names, len(names)), cause) for _ in range(RESAMPLED)]
+        low, high = np.nanpercentile(resampled, [2.5, 97.5])
+        found[cause] = {"correlation": correlation(names, cause), "low": low, "high": high}
+    return found
+
+
+def draw(out):
+    plots.causes_of_transfer(out, tables_in(out)["pairs"], CAUSES, ONLY_ATTACKING)
+
+
+def answer(out):
+    """The accuracy for each source and victim, what goes with it, and the attacks of one reach."""
+    rows = results.read_rows(tables_in(out)["pairs"])
+    return {
+        "images": rows[0]["images"],
+        "accuracy": {source: {row["victim"]: row["accuracy"] for row in rows if row["source"] == source}
+                     for source in dict.fromkeys(row["source"] for row in rows)},
+        "correlations": correlations(rows),
+        "steps": results.read_rows(tables_in(out)["steps"]),
+    }  # fmt: skip
+
+
+def main():
+    arguments = options.parse(options.parser(__doc__))
+    for each in (*HALVES, SHUFFLED):
+        experiment.run(each, arguments)
+
+    def measure_all():
+        cifar = data.load(arguments.data_dir, arguments.device)
+        networks = {name: on_pixels(*of, cifar, arguments) for name, of in NETWORKS.items()}
+        networks[ONLY_ATTACKING[0]] = on_pixels(SHUFFLED, 0, cifar, arguments)
+        torch.manual_seed(0)
+        new = table1_network().to(arguments.device)
+        networks[ONLY_ATTACKING[1]] = OnPixels(new, crop.EXPERIMENT.prepare, cifar.statistics).eval()
+        return measure(networks, cifar.test_images, cifar.test_labels)
+
+    weights = [weights_path(arguments.trained, *of) for of in (*NETWORKS.values(), (SHUFFLED, 0))]
+    experiment.measure_once(tables_in(arguments.out), weights, arguments.retrain, measure_all)
+    draw(arguments.out)
+    found = answer(arguments.out)
+    for source, accuracies in found["accuracy"].items():
+        line = ", ".join(f"{victim} {accuracy:.0%}" for victim, accuracy in accuracies.items())
+        print(f"images of {source}: {line}")
+    for cause, row in found["correlations"].items():
+        print(
+            f"rank correlation with {CAUSES[cause]}: {row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        )
+    for row in found["steps"]:
+        print(f"{row['attack']}, shown to {row['victim']}: {row['accuracy']:.1%} right")
+
+
+if __name__ == "__main__":
+    options.run_script(main)
