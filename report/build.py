@@ -37,7 +37,7 @@ from report.runs import trial_beside
 
 TEXT = ROOT / "report" / "report.typ"
 FONTS = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("[!L]*.ttf"))  # not LastResort's boxes
-MOST_PAGES = 12
+MOST_PAGES = 14
 QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
 
 
