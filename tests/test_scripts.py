@@ -129,9 +129,9 @@ SCRIPTS = {
     "part1.crop": ("1.4_crop", 1),
     "part2.accuracy": ("2.1_accuracy", 1),
     "part2.gradients": ("2.1_accuracy", 2),
-    "part2.vanishing": ("2.3_vanishing", 4),
+    "part2.vanishing": ("2.3_vanishing", 5),
     "part2.controls": ("2.3_depth2", 1),
-    "part2.solution": ("2.4_scaled", 3),
+    "part2.solution": ("2.4_scaled", 4),
 }
 
 
