@@ -141,17 +141,20 @@ def answer(out):
 def ending(out, log):
     """G of the first convolution at the first step and in the last epoch, what the trained networks do, and accuracy.
 
-    `image_share` is the share of the last added layer's mean square that differs between images, by seed.
+    `image_share` is the share of the last added layer's mean square that differs between images, by seed; `scale` is
+    that mean square after so many iterations, of the first seed.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     name = log.stem.removeprefix("2.3_")
     course = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+    course = [row for row in course if row["convolution"] == 1 + ADDED]
     last = max((row["iteration"] for row in course), default=0)
-    shares = [row for row in course if (row["iteration"], row["convolution"]) == (last, 1 + ADDED)]
+    shares = [row for row in course if row["iteration"] == last]
     return {
         "first_step": start,
         "end": end,
         "image_share": [row["image_variance"] / row["mean_square"] if row["mean_square"] else 0.0 for row in shares],
+        "scale": {str(row["iteration"]): row["mean_square"] for row in course if row["seed"] == course[0]["seed"]},
         "least_live": vanishing.least_live(out, name),
         "last_nonzero": vanishing.last_nonzero(log),
         "test": results.final_accuracy(log),

@@ -80,6 +80,7 @@ RUNS = (
     Run("part2/vanishing.py", 30, ("2.3_vanishing",), ("2.3_signals", "2.3_active"), seeds=range(3)),
     Run("part2/controls.py --controls sgd_vanishing", 9, ("2.3_sgd_vanishing",)),
     Run("part2/controls.py --controls batchnorm", 10, ("2.3_batchnorm",)),
+    Run("part2/controls.py --controls both", 12, ("2.3_both",), ("2.3_course",)),
     Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
     Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
     Run("part2/solution.py", 33, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting"), seeds=range(3)),

@@ -32,7 +32,7 @@ COMMITTED = {(run.folder(REPORT), name): list(run.seeds) for run in RUNS for nam
 BESIDE = ("3.1_torchattacks",)  # tests/compare_torchattacks.py writes it, which needs that library
 EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXPERIMENT, crop.EXPERIMENT]
 EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT]
-EXPERIMENTS += [controls.CONTROLS[name] for name in ("batchnorm", "sgd_vanishing")]
+EXPERIMENTS += [controls.CONTROLS[name] for name in ("batchnorm", "both", "sgd_vanishing")]
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
 EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
 EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, unchanged=True)]
