@@ -1,6 +1,6 @@
 """Everything again: each script of the assignment in turn, and the report from what they write.
 
-    python report/reproduce.py            # skips what is done; all of it takes about five hours on two CPU cores
+    python report/reproduce.py            # skips what is done; all of it takes about eleven hours on two CPU cores
     python report/reproduce.py --quick    # all of it with a small budget, on generated images, in a few minutes
 
 Stop it whenever you like: the same command goes on where it was.

@@ -90,7 +90,7 @@ RUNS = (
     Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),
     Run(
         "part3/transfer.py",
-        2,
+        5,
         (),
         ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment", "3.2_verdicts"),
         seeds=(),
