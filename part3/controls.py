@@ -33,12 +33,13 @@ from common.records import RecordError
 from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
 from part3 import plots
-from part3.attack import OnPixels, attack, gradient_of_pixels, momentum_attack, predict
+from part3.attack import OnPixels, attack, momentum_attack, predict
+from part3.measures import gradients_of
 from part3.networks import on_pixels
+from part3.transfer import EQUAL_STEPS as STEPS
+from part3.transfer import UNREACHABLE
 
 IMAGES = 500  # test images
-STEPS = 8  # of one level: about as many as it takes on average to fool 1.4's network
-UNREACHABLE = 2.0  # a confidence: no image leaves before its last step
 RESAMPLED = 1000  # sets of networks, for the intervals
 
 
@@ -81,12 +82,6 @@ CAUSES = {
 
 def tables_in(out):
     return {name: results.log_path(out, "3.2", name) for name in ("steps", "pairs")}
-
-
-def gradients_of(network, images, labels):
-    """The gradient of each image's loss with respect to its pixels, `(N, 3072)`."""
-    batches = zip(images.float().split(100), labels.split(100))
-    return torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
 
 
 def pairs(networks, images, labels, accuracies):

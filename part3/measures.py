@@ -63,10 +63,15 @@ def spectrum(images, attacked, seed=0):
     return [{"frequency": radius, **dict(zip(powers, values))} for radius, values in enumerate(zip(*powers.values()))]
 
 
+def gradients_of(network, images, labels):
+    """The gradient of each image's loss with respect to its pixels, `(N, 3072)`."""
+    batches = zip(images.float().split(100), labels.split(100))
+    return torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
+
+
 def zero_gradients(network, images, labels):
     """The share of each image's pixel values whose gradient is exactly 0, whose sign moves nothing, `(N,)`."""
-    batches = zip(images.float().split(BATCH), labels.split(BATCH))
-    return torch.cat([(gradient_of_pixels(network, *batch)[1] == 0).float().mean((1, 2, 3)) for batch in batches])
+    return (gradients_of(network, images, labels) == 0).float().mean(1)
 
 
 def sweep(network, images, labels, epsilons, max_iterations):
@@ -153,8 +158,7 @@ def alignment(networks, images, labels):
     """
     gradients = {}
     for name, network in networks.items():
-        batches = zip(images.float().split(100), labels.split(100))
-        gradient = torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
+        gradient = gradients_of(network, images, labels)
         # Their scale says how sure a network is, and may be tiny; directions are compared.
         gradients[name] = gradient / gradient.abs().amax(1, keepdim=True)
     first, second, *_ = gradients
