@@ -34,7 +34,7 @@ from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
 from part3 import plots
 from part3.attack import OnPixels, attack, momentum_attack, predict
-from part3.measures import gradients_of
+from part3.measures import coin_flips, gradients_of
 from part3.networks import on_pixels
 from part3.transfer import EQUAL_STEPS as STEPS
 from part3.transfer import UNREACHABLE
@@ -107,10 +107,8 @@ def pairs(networks, images, labels, accuracies):
 def kinds_of_steps(networks, images, labels, source="1.4", victims=("2.1", "2.4")):
     """Rows for attacks on one network that all move a pixel by up to `STEPS` levels, and for random signs."""
     network = networks[source]
-    generator = torch.Generator(images.device).manual_seed(0)
-    heads = torch.rand(images.shape, generator=generator, device=images.device) < 0.5
     made = {
-        "random signs": (images + STEPS * torch.where(heads, 1.0, -1.0)).clamp(0, 255),
+        "random signs": (images + STEPS * torch.where(coin_flips(images), 1.0, -1.0)).clamp(0, 255),
         "one step": attack(network, images, labels, STEPS, UNREACHABLE, 1).images,
         f"{STEPS} steps": attack(network, images, labels, 1.0, UNREACHABLE, STEPS).images,
         f"{STEPS} steps with momentum": momentum_attack(network, images, labels, 1.0, STEPS),

@@ -56,8 +56,7 @@ def radial_power(images):
 def spectrum(images, attacked, seed=0):
     """Rows of `radial_power` of natural images, of what an attack changed, and of the same change with random signs."""
     difference = attacked - images
-    generator = torch.Generator(difference.device).manual_seed(seed)
-    heads = torch.rand(difference.shape, generator=generator, device=difference.device) < 0.5
+    heads = coin_flips(difference, seed)
     kinds = {"natural": images, "change": difference, "random": torch.where(heads, difference, -difference)}
     powers = {name: radial_power(kind).tolist() for name, kind in kinds.items()}
     return [{"frequency": radius, **dict(zip(powers, values))} for radius, values in enumerate(zip(*powers.values()))]
@@ -99,14 +98,19 @@ def interval(share, number):
     return (center - half) / (1 + z2 / number), (center + half) / (1 + z2 / number)
 
 
+def coin_flips(like, seed=0):
+    """Heads or tails, bool of the shape of `like` and on its device."""
+    generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.rand(like.shape, generator=generator, device=like.device) < 0.5
+
+
 def controls(images, attacked, seed=0):
     """The attack's images beside inputs that differ from the originals by as much: `{kind: images}`.
 
     Random signs are the attack's own where 0 or 255 leaves no room for the opposite.
     """
     difference = attacked - images
-    generator = torch.Generator(difference.device).manual_seed(seed)
-    heads = torch.rand(difference.shape, generator=generator, device=difference.device) < 0.5
+    heads = coin_flips(difference, seed)
     opposite = images - difference
     return {
         "original": images,
