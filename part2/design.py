@@ -213,6 +213,12 @@ CANDIDATES = {
     "Muon's learning rate 0.08": (designed_network, prepare, replace(Settings(), learning_rate=0.08)),
     "norms kept": (designed_network, prepare, KEPT),
     "plain SGD": (designed_network, prepare, PLAIN_SGD),
+    "plain SGD, weight decay halved": (designed_network, prepare, replace(PLAIN_SGD, weight_decay=0.01)),
+    "plain SGD, learning rate 0.05, weight decay halved": (
+        designed_network,
+        prepare,
+        replace(PLAIN_SGD, learning_rate=0.05, weight_decay=0.01),
+    ),
     # What the assignment does not allow, to know what it is worth.
     "GELU": (with_gelu, prepare, Settings()),
     "GELU, plain weight decay 0.001": (with_gelu, prepare, replace(Settings(), plain_weight_decay=1e-3)),
@@ -225,6 +231,7 @@ CANDIDATES = {
     ),
     SOLUTION: (scaled, prepare, CLIPPED),
     HALVED: (scaled, prepare, HALF_RATE),
+    "2.4's solution, Muon's learning rate doubled": (scaled, prepare, replace(CLIPPED, learning_rate=0.1)),
     "2.4's solution, norms kept": (scaled, prepare, replace(KEPT, clip_norm=CLIPPED.clip_norm)),
     "2.4's solution, clipped at 0.5": (scaled, prepare, replace(CLIPPED, clip_norm=0.5)),
     "2.4's solution, dropout": (with_dropout, prepare, CLIPPED),
