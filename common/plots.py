@@ -12,9 +12,10 @@ import numpy as np
 from common.records import READ_ONLY, replacing
 from common.results import departures_in_words, epoch_of, final_accuracies, final_accuracy, log_path, read_log
 
-# Okabe and Ito's colors, which the color-blind can tell apart; a line's style tells it apart in gray.
+# Okabe and Ito's colors, which the color-blind can tell apart, and another one; a line's style tells it apart in gray.
 BLACK, GRAY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+BROWN = "#8B5A2B"
 DRAWN: list[str] = []  # the names of the figures that this process has saved
 HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # inches, of the report's text
 

@@ -102,7 +102,6 @@ TABLES = {
     "gradients": "input:text | cosine:finite norm_ratio:finite",
     "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
     "shifts": "name:text seed:whole batch:text change:text | accuracy:share",
-    "active": "name:text seed:whole convolution:whole | active:share",
     "course": f"name:text seed:whole iteration:whole convolution:whole | {SIGNALS.replace('finite', 'float')}",
     "signals": f"network:text seed:whole convolution:whole | {SIGNALS}",
     "adversarial": ATTACKS,

@@ -170,9 +170,6 @@ def main():
     arguments = options.parse(parser)
     for each in [CONTROLS[name] for name in arguments.controls or ()] or map(of_depth, arguments.depth):
         experiment.run(each, arguments)
-        if arguments.controls:
-            table = results.log_path(arguments.out, "2.3", "active")
-            experiment.measure_trained(each, table, vanishing.measure_live_channels, arguments)
     if "sgd_vanishing" in (arguments.controls or ()):
         vanishing.draw_training(arguments.out)
     draw(arguments.out)

@@ -121,3 +121,54 @@ def scaled() -> nn.Sequential:
         flatten=nn.Flatten(),
         softmax=nn.Linear(256, 10),
     )
+
+
+def scaled_chain() -> nn.Sequential:
+    """Cure iv without its skips: a plain chain with scaled weight standardization."""
+    added = []
+    for _ in range(ADDED):
+        added += [ScaledConv2d(16, 16, kernel_size=5, padding=2), nn.ReLU()]
+    return numbered(
+        ScaledConv2d(3, 16, kernel_size=3, padding=1),
+        nn.ReLU(),
+        *added,
+        ScaledConv2d(16, 64, kernel_size=3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        ScaledConv2d(64, 64, kernel_size=3, padding=1),
+        nn.ReLU(),
+        ScaledConv2d(64, 256, kernel_size=3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        ScaledConv2d(256, 256, kernel_size=3, padding=1),
+        nn.ReLU(),
+        ScaledConv2d(256, 256, kernel_size=3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        ScaledConv2d(256, 256, kernel_size=3, padding=1),
+        nn.ReLU(),
+        pool=nn.MaxPool2d(4),
+        flatten=nn.Flatten(),
+        softmax=nn.Linear(256, 10),
+    )
+
+
+class SlowConv2d(nn.Conv2d):
+    """A convolution with weights/slowness: a step of Muon changes what it does by so many times less."""
+
+    SLOWNESS = 10
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(inputs, self.weight / self.SLOWNESS, self.bias)
+
+
+def slowed_identity() -> nn.Sequential:
+    """Cure v: a plain chain that starts as cure ii, but whose added layers change slowly."""
+    added = []
+    for _ in range(ADDED):
+        added += [SlowConv2d(16, 16, kernel_size=5, padding=2), nn.ReLU()]
+    network = initialize_he(deep_network(added))
+    for layer in convolutions(network)[1 : 1 + ADDED]:
+        nn.init.dirac_(layer.weight)
+        layer.weight.data *= layer.SLOWNESS
+    return network

@@ -24,9 +24,9 @@ from common.preprocess import normalize, random_crop, random_cutout, random_flip
 from common.results import TRAIN_IMAGES
 from common.settings import PLAIN_SGD, Settings
 from part2.accuracy import prepare, with_ghost_batches
-from part2.cures import Block, ScaledConv2d, identity_initialized, initialize_he, scaled
-from part2.networks import ADDED, GHOST, GhostBatchNorm2d, deep_network, designed_network, numbered
-from part2.solution import CLIPPED
+from part2.cures import Block, identity_initialized, initialize_he, scaled, scaled_chain, slowed_identity
+from part2.networks import ADDED, GHOST, GhostBatchNorm2d, deep_network, designed_network
+from part2.solution import CLIPPED, HALVED, SLOWED
 
 
 def prepare_milder(images, statistics, generator=None):
@@ -117,36 +117,6 @@ def with_ghost_noise():
     return network
 
 
-def scaled_chain():
-    """A plain chain of scaled weights: the solution without its skips."""
-    added = []
-    for _ in range(ADDED):
-        added += [ScaledConv2d(16, 16, kernel_size=5, padding=2), nn.ReLU()]
-    return numbered(
-        ScaledConv2d(3, 16, kernel_size=3, padding=1),
-        nn.ReLU(),
-        *added,
-        ScaledConv2d(16, 64, kernel_size=3, padding=1),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        ScaledConv2d(64, 64, kernel_size=3, padding=1),
-        nn.ReLU(),
-        ScaledConv2d(64, 256, kernel_size=3, padding=1),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        ScaledConv2d(256, 256, kernel_size=3, padding=1),
-        nn.ReLU(),
-        ScaledConv2d(256, 256, kernel_size=3, padding=1),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        ScaledConv2d(256, 256, kernel_size=3, padding=1),
-        nn.ReLU(),
-        pool=nn.MaxPool2d(4),
-        flatten=nn.Flatten(),
-        softmax=nn.Linear(256, 10),
-    )
-
-
 def mirrored_chain():
     """A plain chain that begins as a linear map which keeps lengths (Burkholz & Dubatovka 2019, "looks linear").
 
@@ -164,25 +134,12 @@ def mirrored_chain():
     return network
 
 
-class SlowConv2d(nn.Conv2d):
-    """A convolution with weights/slowness: a step of Muon changes what it does by so many times less."""
-
-    SLOWNESS = 10
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self._conv_forward(inputs, self.weight / self.SLOWNESS, self.bias)
-
-
-def slowed_chain():
-    """A plain chain that begins as the identity, and whose added layers change slowly."""
-    added = []
-    for _ in range(ADDED):
-        added += [SlowConv2d(16, 16, kernel_size=5, padding=2), nn.ReLU()]
-    network = initialize_he(deep_network(added))
-    for layer in network:
-        if isinstance(layer, SlowConv2d):
-            nn.init.dirac_(layer.weight)
-            layer.weight.data *= layer.SLOWNESS
+def slowed_he():
+    """Cure v's network, its added layers with He initialization in place of the identity."""
+    network = slowed_identity()
+    for layer in convolutions(network)[1 : 1 + ADDED]:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        layer.weight.data *= layer.SLOWNESS
     return network
 
 
@@ -198,8 +155,7 @@ def leaky_chain():
 
 
 KEPT = replace(Settings(), learning_rate=0.07, weight_decay=0.0, keep_norm=True)
-HALF_RATE = replace(CLIPPED, learning_rate=0.025)
-SOLUTION, HALVED = "2.4's solution", "2.4's solution, Muon's learning rate halved"
+SOLUTION, SOLUTION_HALVED = "2.4's solution", "2.4's solution, Muon's learning rate halved"
 CANDIDATES = {
     "the designed network": (designed_network, prepare, Settings()),
     "BatchNorm over the whole batch": (partial(with_ghost_batches, TRAIN_IMAGES), prepare, Settings()),
@@ -230,19 +186,23 @@ CANDIDATES = {
         replace(Settings(), iterations=400, batch_size=500, learning_rate=0.1, plain_learning_rate=0.1),
     ),
     SOLUTION: (scaled, prepare, CLIPPED),
-    HALVED: (scaled, prepare, HALF_RATE),
+    SOLUTION_HALVED: (scaled, prepare, HALVED),
     "2.4's solution, Muon's learning rate doubled": (scaled, prepare, replace(CLIPPED, learning_rate=0.1)),
     "2.4's solution, norms kept": (scaled, prepare, replace(KEPT, clip_norm=CLIPPED.clip_norm)),
     "2.4's solution, clipped at 0.5": (scaled, prepare, replace(CLIPPED, clip_norm=0.5)),
+    "2.4's solution, plain SGD": (scaled, prepare, replace(PLAIN_SGD, clip_norm=CLIPPED.clip_norm)),
+    "2.4's solution, plain SGD, clipped at 1": (scaled, prepare, replace(PLAIN_SGD, clip_norm=1.0)),
     "2.4's solution, dropout": (with_dropout, prepare, CLIPPED),
     "2.4's solution, stochastic depth": (with_stochastic_depth, prepare, CLIPPED),
     "2.4's solution, noise of ghost batches": (with_ghost_noise, prepare, CLIPPED),
     "2.4's solution, cutout 12": (scaled, partial(prepare, cutout=12), CLIPPED),
     "2.4's plain chain, scaled weights": (scaled_chain, prepare, CLIPPED),
-    "2.4's plain chain, scaled weights, learning rate halved": (scaled_chain, prepare, HALF_RATE),
-    "2.4's plain chain, mirrored": (mirrored_chain, prepare, HALF_RATE),
-    "2.4's plain chain, slowed identity": (slowed_chain, prepare, replace(CLIPPED, weight_decay=0.0)),
-    "2.4's plain chain, leaky identity": (leaky_chain, prepare, HALF_RATE),
+    "2.4's plain chain, scaled weights, learning rate halved": (scaled_chain, prepare, HALVED),
+    "2.4's plain chain, mirrored": (mirrored_chain, prepare, HALVED),
+    "2.4's plain chain, slowed identity": (slowed_identity, prepare, SLOWED),
+    "2.4's plain chain, identity, trained likewise": (identity_initialized, prepare, SLOWED),
+    "2.4's plain chain, slowed He": (slowed_he, prepare, SLOWED),
+    "2.4's plain chain, leaky identity": (leaky_chain, prepare, HALVED),
 }
 CHOSEN = "the designed network"
 FINALISTS = [
@@ -255,7 +215,7 @@ FINALISTS = [
     "label smoothing",
     "batches of 500",
     SOLUTION,
-    HALVED,
+    SOLUTION_HALVED,
 ]
 
 

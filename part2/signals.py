@@ -117,32 +117,6 @@ def update_table(table: Path, makers: dict[str, Callable], prepare: Callable, ar
     measure_once({"signals": table}, (), arguments.retrain, measure, [{"network": name} for name in makers])
 
 
-@torch.no_grad()
-def live_channels(network: nn.Module, inputs: torch.Tensor) -> list[dict[str, float]]:
-    """The share of channels that each ReLU of `network` lets pass anything of, at any position of any of `inputs`.
-
-    A channel that is 0 for all images has no gradient, nor has what feeds it alone: it stays as it is.
-    Returns a row for each ReLU, in residual blocks too, in forward order: `convolution`, how many come before it,
-    and `active`, the share.
-    """
-    rows: list[dict[str, float]] = []
-    passed: list[nn.Conv2d] = []
-
-    def note(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
-        if isinstance(layer, nn.Conv2d):
-            passed.append(layer)
-        else:
-            share = (output > 0).any(0).flatten(1).any(1).float().mean().item()
-            rows.append({"convolution": len(passed), "active": share})
-
-    watched = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ReLU)]
-    hooks = [layer.register_forward_hook(note) for layer in watched]
-    network(inputs)
-    for hook in hooks:
-        hook.remove()
-    return rows
-
-
 def magnitudes_of(log: Path) -> np.ndarray:
     """G of each seed, convolution and iteration, `(seeds, convolutions, iterations)`."""
     seeds = read_log(log).values()

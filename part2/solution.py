@@ -1,15 +1,19 @@
 """Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
 
-Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py). All
-differ in one thing from the rest of the assignment, because without BatchNorm a step changes what the network
-computes by more: the gradients of the parameters that SGD trains, biases and gains among them, are clipped to a norm
-of 0.1 together. The cures without standardized weights are trained with half of Muon's learning rate as well, and so
-is 2.3's network with `--cures none`; `--unchanged` trains the cures with the procedure as it is.
+Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py). Without
+BatchNorm a step changes what the network computes by more, so the solution, cure iv, is trained with one change to
+the procedure: the gradients of the parameters that SGD trains, biases and gains among them, are clipped to a norm of
+0.1 together. Cures i to iii, and 2.3's network with `--cures none`, need half of Muon's learning rate as well.
+
+`--procedure` trains cures with another procedure than their own: as it is (unchanged), clipped, or clipped at half the
+rate (halved). With the cures he, residual, scaled_chain and scaled, which have standardized weights, residual blocks,
+both or neither, that separates what each part of the solution does.
 """
 
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,23 +25,30 @@ from torch import nn
 from common import experiment, options, overfitting, results
 from common.experiment import Experiment
 from common.gradients import convolutions
-from common.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, Curve, comparison
+from common.plots import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, Curve, comparison
 from common.settings import Settings
 from part2 import accuracy, cures, plots, signals, vanishing
 from part2.accuracy import OVERFITTING_IMAGES, prepare
 from part2.networks import ADDED
+
+PROCEDURES = {
+    "unchanged": Settings(),
+    "clipped": Settings(clip_norm=0.1),
+    "halved": Settings(learning_rate=0.025, clip_norm=0.1),
+}
+CLIPPED, HALVED = PROCEDURES["clipped"], PROCEDURES["halved"]
+SLOWED = replace(CLIPPED, weight_decay=0.0)  # which would shrink the identity
 
 
 class Cure(NamedTuple):
     make_network: Callable[[], nn.Sequential]
     number: str  # in the report
     change: str  # in a few words
-    color: str = ORANGE
+    color: str = BROWN
     linestyle: str | tuple = "-"
-    settings: Settings = Settings(learning_rate=0.025, clip_norm=0.1)
+    settings: Settings = HALVED
 
 
-CLIPPED = Settings(clip_norm=0.1)
 CURES = {
     "none": Cure(vanishing.vanishing_network, "none", "no cure, PyTorch's default", GRAY, "--"),
     "he": Cure(cures.he_initialized, "i", "(i) He initialization", SKY, (0, (1, 1))),
@@ -46,12 +57,28 @@ CURES = {
     "scaled": Cure(
         cures.scaled, "iv", "(iv) scaled weight standardization, residual", BLUE, (0, (6, 1, 1, 1, 1, 1)), CLIPPED
     ),
+    "slowed": Cure(
+        cures.slowed_identity, "v", "(v) identity initialization, slowed", ORANGE, (0, (3, 1, 1, 1)), SLOWED
+    ),
+    "scaled_chain": Cure(
+        cures.scaled_chain, "iv*", "(iv*) scaled weight standardization alone", GRAY, (0, (1, 3)), CLIPPED
+    ),
 }
 SOLUTION = "scaled"
+PARTS = {  # of the solution, that each of these cures has
+    "he": "neither",
+    "residual": "residual blocks",
+    "scaled_chain": "standardized weights",
+    "scaled": "both",
+}
 
 
-def experiment_of(name, unchanged=False):
-    label, settings = (f"{name}_unchanged", Settings()) if unchanged else (name, CURES[name].settings)
+def experiment_of(name, procedure=None):
+    """A cure with its own procedure, or with another one."""
+    own, label = CURES[name].settings, name
+    settings = PROCEDURES.get(procedure, own)
+    if settings != own:
+        label = f"{name}_{procedure}"
     return Experiment(
         "2.4", label, CURES[name].make_network, prepare, settings, log_gradients=True, watch=vanishing.watch
     )
@@ -75,15 +102,13 @@ def curve_of(name):
 
 
 def finished_logs(out):
-    """What the table compares, by label: 2.1, 2.3, and each cure; "not clipped" where the procedure is unchanged."""
+    """What the table compares, by label: 2.1, 2.3, each cure, and 2.3's network with BatchNorm."""
     logs = {
         "2.1: BatchNorm, no added layers, not clipped": accuracy.CURVE.log(out),
         "2.3: no cure, not clipped": vanishing.CURVE.log(out),
         **{cure.change: results.log_path(out, "2.4", name) for name, cure in CURES.items()},
-        **{
-            f"{cure.change}, not clipped": results.log_path(out, "2.4", f"{name}_unchanged")
-            for name, cure in CURES.items()
-        },
+        "BatchNorm, 20 added layers, not clipped": results.log_path(out, "2.3", "batchnorm"),
+        "BatchNorm, residual blocks, not clipped": results.log_path(out, "2.3", "batchnorm_residual"),
     }
     return {label: log for label, log in logs.items() if results.finished(log)}
 
@@ -103,6 +128,19 @@ def table(out):
         row = {"cure": label, "start": start, "end": end, "train_accuracy": train_accuracy, "seconds": seconds}
         rows.append(row | {"test": results.final_accuracy(log)})
     return rows
+
+
+def factorial(out):
+    """Test accuracy of the cures with each part of the solution, by procedure; where they have been trained."""
+    found = {}
+    for name in PARTS:
+        logs = {
+            procedure: results.log_path(out, "2.4", experiment_of(name, procedure).name) for procedure in PROCEDURES
+        }
+        found[name] = {
+            procedure: results.final_accuracy(log) for procedure, log in logs.items() if results.finished(log)
+        }
+    return found
 
 
 def draw(out):
@@ -125,6 +163,7 @@ def answer(out):
     signals_table = results.log_path(out, "2.4", "signals")
     return {
         "table": table(out),
+        "factorial": factorial(out),
         "overfitting": overfitting.of(out, "2.4", curve_of(SOLUTION).log(out)),
         "gradient_factor": {name: signals.gradient_factor(signals_table, name, ADDED) for name in CURES},
     }
@@ -139,7 +178,8 @@ def main():
         default=[SOLUTION],
         help=f"train these (default: {SOLUTION}, the solution); the table and the figures have all that are logged",
     )
-    parser.add_argument("--unchanged", action="store_true", help="train them with the procedure as it is")
+    text = "train them with this one (default: each with its own)"
+    parser.add_argument("--procedure", choices=PROCEDURES, help=text)
     arguments = options.parse(parser)
     for name in arguments.cures:
         if rule := broken_rule(CURES[name].make_network()):  # now rather than after minutes of training
@@ -148,8 +188,8 @@ def main():
     makers = {name: cure.make_network for name, cure in CURES.items()}
     signals.update_table(signals_table, makers, prepare, arguments)
     for name in arguments.cures:
-        experiment.run(experiment_of(name, arguments.unchanged), arguments)
-    if SOLUTION in arguments.cures and not arguments.unchanged:
+        experiment.run(experiment_of(name, arguments.procedure), arguments)
+    if SOLUTION in arguments.cures and experiment_of(SOLUTION, arguments.procedure) == experiment_of(SOLUTION):
         measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
         overfitting_table = results.log_path(arguments.out, "2.4", "overfitting")
         experiment.measure_trained(experiment_of(SOLUTION), overfitting_table, measure, arguments)
@@ -163,6 +203,9 @@ def main():
         )
     if found["overfitting"]:
         print(f"{SOLUTION}: {found['overfitting']}")
+    for name, accuracies in found["factorial"].items():
+        for procedure, accuracy_found in accuracies.items():
+            print(f"{PARTS[name]}, procedure {procedure}: {accuracy_found}")
     factors = ", ".join(f"{name} {factor:.3f}" for name, factor in found["gradient_factor"].items())
     print(f"an added layer of a new network leaves of the gradient's scale: {factors}")
 

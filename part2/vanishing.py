@@ -15,8 +15,8 @@ The network learns nothing, because no gradient reaches its first layers and no 
     best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
 (c) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
     gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from there back to
-    the first, and in the next layer, whose input is 0. Measured on the trained networks: the share of each layer's
-    channels that let pass anything of any of 500 training images.
+    the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the share of each
+    layer's channels that are above zero anywhere for any of 32 training images, beside what is left of (a) and (b).
 
 part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
 """
@@ -36,7 +36,6 @@ from part2 import cures, plots, signals
 from part2.accuracy import prepare
 from part2.networks import ADDED, batchnorm_network, deep_network
 
-LIVE_IMAGES = 500  # training images for (c)
 TITLE = "20 more convolutions, no BatchNorm"
 
 
@@ -60,11 +59,6 @@ NEW_NETWORKS = {  # whose signals are measured, and how they are drawn
     "he": (cures.he_initialized, Curve("2.4", "he", "He initialization", SKY, (0, (1, 1)))),
     "batchnorm": (batchnorm_network, Curve("2.3", "batchnorm", "BatchNorm", BLACK, (0, (5, 1)))),
 }
-
-
-def measure_live_channels(network, cifar):
-    """(c): rows of the share of channels that are alive after each layer of a trained network."""
-    return signals.live_channels(network, prepare(cifar.train_images[:LIVE_IMAGES], cifar.statistics))
 
 
 def draw(out):
@@ -124,23 +118,22 @@ def last_nonzero(log):
 
 def least_live(out, name):
     """For each trained network of this name, the layer with the smallest share of live channels."""
-    rows = results.read_rows(results.log_path(out, "2.3", "active"))
-    shares = [(row["seed"], row["active"], row["convolution"]) for row in rows if row["name"] == name]
+    rows = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+    last = max((row["iteration"] for row in rows), default=0)
+    shares = [(row["seed"], row["live"], row["convolution"]) for row in rows if row["iteration"] == last]
     least = [min(share for share in shares if share[0] == seed) for seed in sorted({seed for seed, _, _ in shares})]
-    return [{"seed": seed, "active": active, "convolution": convolution} for seed, active, convolution in least]
+    return [{"seed": seed, "live": live, "convolution": convolution} for seed, live, convolution in least]
 
 
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
-    table = results.log_path(arguments.out, "2.3", "active")  # (c): of the trained ones
-    experiment.measure_trained(EXPERIMENT, table, measure_live_channels, arguments)
     table = results.log_path(arguments.out, "2.3", "signals")  # (a) and (b): of new networks
     makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
     signals.update_table(table, makers, prepare, arguments)
     draw(arguments.out)
     found = answer(arguments.out)
-    live = ", ".join(f"{least['active']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
+    live = ", ".join(f"{least['live']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
     print(f"training accuracy {found['train_accuracy']:.1%}, loss {found['loss']:.4f} in the last epoch; chance: ln 10")
     print(
         f"G: {found['first_step']['first']:.1e} in the first convolution at the first step, "

@@ -9,10 +9,9 @@ from common.data import Cifar
 from common.gradients import convolutions, magnitudes
 from common.settings import Settings
 from common.training import train
-from part2 import cures, vanishing
 from part2.accuracy import prepare
 from part2.networks import designed_network
-from part2.signals import BATCHNORM_FACTOR, DEFAULT_FACTOR, live_channels, predicted_gradient, signals
+from part2.signals import BATCHNORM_FACTOR, DEFAULT_FACTOR, predicted_gradient, signals
 
 
 def small_network():
@@ -53,22 +52,15 @@ def test_the_logged_magnitude_is_that_of_the_definition(precision, synthetic):
     assert columns["G_conv2"] == [pytest.approx(last_gradient.abs().max().item(), rel=tolerance)]
 
 
-def test_a_channel_is_active_where_it_lets_pass_anything_of_any_image():
+def test_a_channel_is_live_where_it_lets_pass_anything_of_any_image():
     layer = nn.Conv2d(1, 4, 1)
     layer.weight.data = torch.tensor([1.0, -1, 0, 0]).view(4, 1, 1, 1)
     layer.bias.data = torch.tensor([0.0, 0, -1, 1])
-    inputs = torch.zeros(3, 1, 2, 2)
-    (row,) = live_channels(nn.Sequential(layer, nn.ReLU()), inputs)
-    assert row == {"convolution": 1, "active": 0.25}  # the last one's bias
+    network = nn.Sequential(layer, nn.ReLU(), nn.Flatten(), nn.Linear(16, 10))
+    inputs, labels = torch.zeros(3, 1, 2, 2), torch.arange(3)
+    assert signals(network, inputs, labels)[0]["live"] == 0.25  # the last one's bias
     inputs[2, 0, 1, 1] = 5
-    assert live_channels(nn.Sequential(layer, nn.ReLU()), inputs)[0]["active"] == 0.5
-
-
-@pytest.mark.parametrize("make_network", [vanishing.vanishing_network, cures.residual, cures.scaled])
-def test_every_relu_is_looked_at_also_in_residual_blocks(make_network):
-    """One follows each of the 27 convolutions, and is numbered after it."""
-    rows = live_channels(make_network(), torch.randn(2, 3, 32, 32))
-    assert [row["convolution"] for row in rows] == list(range(1, 28))
+    assert signals(network, inputs, labels)[0]["live"] == 0.5
 
 
 def test_magnitude_is_of_weights_alone_and_shows_what_is_not_a_number():

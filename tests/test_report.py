@@ -35,7 +35,7 @@ EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT]
 EXPERIMENTS += [controls.CONTROLS[name] for name in ("batchnorm", "both", "sgd_vanishing")]
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
 EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
-EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, unchanged=True)]
+EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, "unchanged")]
 EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.SHUFFLED]
 
 

@@ -119,7 +119,6 @@ def few_images(monkeypatch):
     monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 200, 100))
     monkeypatch.setattr(signals, "INITIALIZATIONS", 2)
     monkeypatch.setattr(signals, "IMAGES", 2)
-    monkeypatch.setattr(vanishing, "LIVE_IMAGES", 50)
 
 
 SCRIPTS = {
