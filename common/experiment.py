@@ -1,6 +1,7 @@
 """Running an experiment: its seeds trained where the log lacks them, its networks measured where a table lacks that."""
 
 import argparse
+import datetime
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -81,6 +82,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             result = {"question": experiment.question, "name": experiment.name, "seed": seed}
             result |= {"test_accuracy": accuracy, "test_loss": loss, "iterations": arguments.iterations}
             result |= {"parameters": parameters, "seconds": seconds, **machine, **setup, "commit": code}
+            result |= {"date": datetime.date.today().isoformat()}
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
     for seed in arguments.seeds:  # kept until here: a --retrain that is stopped does not train finished seeds again

@@ -95,7 +95,7 @@ FED = """accuracy:share low:finite high:finite wrong:whole wrong_like_source:who
 # key, which no two rows share. A table that is not listed is a training log, in which columns of G may follow.
 TABLES = {
     "results": f"""question:text name:text seed:whole | test_accuracy:share test_loss:float iterations:whole
-        parameters:whole seconds:finite {MACHINE} setup:text commit:text""",
+        parameters:whole seconds:finite {MACHINE} setup:text commit:text date:text""",
     "measured": "table:text weights:text | sha256:text",
     "folds": f"""candidate:text fold:whole seed:whole | images:whole accuracy:share loss:float train_accuracy:share
         seconds:finite {SETTINGS} {MACHINE} setup:text correct:bits""",

@@ -111,7 +111,8 @@ def train(
             bar.update()
             if position == epoch - 1 or iteration == settings.iterations - 1:
                 loss_mean, accuracy_mean = log[:2, iteration - position : iteration + 1].mean(1).tolist()
-                bar.set_postfix_str(f"loss {loss_mean:.3f}, training accuracy {accuracy_mean:.1%}")
+                ending = f", G {log[2, iteration]:.1e} first, {log[-1, iteration]:.1e} last" if measured else ""
+                bar.set_postfix_str(f"loss {loss_mean:.3f}, training accuracy {accuracy_mean:.1%}{ending}")
                 seconds = time.perf_counter() - began
                 if checkpoint:
                     save(checkpoint, run, state, iteration + 1, seconds)
