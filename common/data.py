@@ -19,6 +19,9 @@ from common.records import ROOT, lock
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
+SEARCHED = [ROOT / "data", ROOT.parent / "shared"]
+
+
 class DataError(Exception):
     """CIFAR-10 is not there, or not as its authors published it. The message fits on one line."""
 
@@ -81,7 +84,7 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
             raise DataError(f"{named} {data_dir!r} is not a folder")
         candidates = [folder]
     else:
-        candidates = [ROOT / "data", ROOT.parent / "shared"]
+        candidates = SEARCHED
         if os.environ.get("CIFAR10_ROOT"):  # which is meant if it is set
             return find(os.environ["CIFAR10_ROOT"], "$CIFAR10_ROOT =")
     for folder in candidates:
@@ -92,6 +95,22 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
     if data_dir is not None:
         raise DataError(f"{named} {data_dir!r} has no {TrainBatch1.base_folder} with {' and '.join(md5s())} in it")
     return download(ROOT / "data", searched=candidates)
+
+
+def load_at_hand(data_dir: str | None = None) -> tuple[Cifar, bool]:
+    """`load` where nothing must be downloaded for it, else generated images, which it says; and whether it has these.
+
+    For a look at a network before training, which is much the same on any images.
+    """
+    if data_dir is None and not is_at_hand():
+        print("no CIFAR-10 found: GENERATED IMAGES are used in its place")
+        data_dir = "synthetic"
+    return load(data_dir), data_dir == "synthetic"
+
+
+def is_at_hand() -> bool:
+    """Whether `find` would find the data without a download."""
+    return bool(os.environ.get("CIFAR10_ROOT")) or any(map(is_complete, SEARCHED))
 
 
 def md5s() -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from common.data import DataError, find
+from common.data import DataError, find, is_at_hand
 from common.records import READ_ONLY, ROOT, RecordError, replacing, within
 from common.results import DEPARTURES, departures
 from common.settings import Settings
@@ -107,7 +107,8 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
     that it would be without these last: a script that only uses trained networks finds them there.
     `arguments.asked` holds precision and threads where a flag sets them to another value than the default, and
-    `arguments.budget` iterations and batch size where they are not the assignment's.
+    `arguments.budget` iterations and batch size where they are not the assignment's. Off that budget, images are
+    generated where there is no CIFAR-10 and it cannot be downloaded; at the full budget that is an error.
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
     """
     arguments = parser.parse_args()
@@ -123,6 +124,12 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
         find(arguments.data_dir)
     given, budget = vars(arguments), asdict(Settings())
     arguments.budget = {name: given[name] for name in ("iterations", "batch_size") if given[name] != budget[name]}
+    if arguments.budget and arguments.data_dir is None and not is_at_hand():
+        try:
+            find()
+        except DataError as error:
+            print(f"GENERATED IMAGES take the place of CIFAR-10 in this trial: {error}")
+            arguments.data_dir = "synthetic"
     departing = dict(arguments.budget)
     if arguments.precision != fastest:
         departing["precision"] = arguments.precision

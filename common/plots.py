@@ -62,12 +62,17 @@ def save(figure: plt.Figure, out: Path, name: str, formats: Sequence[str] = ("pd
             figure.savefig(content, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else {})
             with replacing(out / "figures" / f"{name}.{suffix}") as temporary:
                 temporary.write_bytes(content.getvalue())
-        print(f"drew {out / 'figures' / name}.png")
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise
         print(f"{out / 'figures' / name}.png is as it was: {error.strerror}")
     plt.close(figure)
+
+
+def drawn(out: Path) -> str:
+    """The figures that this process has drawn, in one line."""
+    names = ", ".join(f"{name}.png" for name in dict.fromkeys(DRAWN))
+    return f"figures, in {out / 'figures'}: {names}"
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

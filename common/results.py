@@ -229,6 +229,15 @@ def final_accuracy(log: Path) -> Accuracy:
     return mean_of(final_accuracies(log))
 
 
+def origin(log: Path) -> str:
+    """From how many seeds a log is, on which days and machine they were run."""
+    rows = list(runs(log).values())
+    days = sorted({row["date"] for row in rows})
+    first = rows[0]
+    machine = f"{first['processor'] or first['device']}, {first['threads'] or 'unknown'} threads, {first['precision']}"
+    return f"{len(rows)} seeds, {' to '.join(dict.fromkeys((days[0], days[-1])))}, {machine}, PyTorch {first['torch']}"
+
+
 def mean_of(accuracies: list[float]) -> Accuracy:
     deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else None
     return Accuracy(statistics.mean(accuracies), deviation, len(accuracies))

@@ -40,6 +40,7 @@ def main():
     draw(arguments.out)
     for name, found in answer(arguments.out).items():
         print(f"{name}: {found}")
+    print(plots.drawn(arguments.out))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
     draw(arguments.out)
+    print(plots.drawn(arguments.out))
 
 
 if __name__ == "__main__":

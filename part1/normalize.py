@@ -101,6 +101,7 @@ def main():
         print(f"cosine of the first gradient to that on normalized images: {cosine:.3f} on {name}")
     for name in ("normalized minus raw", "centered minus raw", "normalized minus centered"):
         print(f"{name}: {found[name] or 'unknown: it takes two seeds in common'}")
+    print(plots.drawn(arguments.out))
 
 
 if __name__ == "__main__":

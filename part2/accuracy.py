@@ -74,6 +74,7 @@ def main():
         print("".join(f"{cell:<12}" for cell in row))
     draw(arguments.out)
     print(f"2.1's network: {answer(arguments.out)['overfitting']}")
+    print(plots.drawn(arguments.out))
 
 
 if __name__ == "__main__":

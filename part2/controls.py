@@ -26,7 +26,7 @@ from torch import nn
 from common import experiment, options, results
 from common.experiment import Experiment
 from common.gradients import convolutions
-from common.plots import BLACK, VERMILION
+from common.plots import BLACK, VERMILION, drawn
 from common.records import within
 from common.settings import PLAIN_SGD, Settings
 from part2 import accuracy, plots, signals, vanishing
@@ -179,6 +179,7 @@ def main():
                 f"{group}, {name}: test accuracy {row['test']}, G of the first convolution {row['first_step']:.1e} at "
                 f"the first step, {row['end']:.1e} in the last epoch"
             )
+    print(drawn(arguments.out))
 
 
 if __name__ == "__main__":

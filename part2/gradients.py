@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import experiment, options
+from common.plots import drawn
 from part2 import accuracy, plots, signals
 
 
@@ -35,6 +36,7 @@ def main():
     draw(arguments.out)
     for place, g in answer(arguments.out).items():
         print(f"G of the {place} convolution: {g['start']:.2g} at the first step, {g['end']:.2g} in the last epoch")
+    print(drawn(arguments.out))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import matplotlib.colors
 import matplotlib.pyplot as plt
 import matplotlib.ticker
 import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
 
 from common.plots import BLACK, BLUE, FULL_WIDTH, HALF_WIDTH, Curve, save
+from common.records import replacing
 from common.results import final_accuracies, log_path, read_rows
 from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
 
@@ -182,3 +184,82 @@ def depth_points(out: Path, name: str, kinds: list[tuple[str, str, str, dict[int
         axes.set(xlabel="added convolutions", xticks=ticks)
     figure.legend(loc="outside lower center", ncols=3)
     save(figure, out, name)
+
+
+def exploration(path: Path, found: dict[str, tuple], title: str) -> None:
+    """What part2/explore.py found out about networks, by name; see `look` there."""
+    figure = plt.figure(figsize=(FULL_WIDTH, 6.8))
+    draw_exploration(figure, found)
+    figure.suptitle(title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:])
+    plt.close(figure)
+    print(f"drew {path}")
+
+
+def animation(path: Path, frames: list[dict[str, tuple]], iterations: list[int], title: str) -> None:
+    """A GIF of explorations after so many iterations; axes are those of all frames."""
+    figure = plt.figure(figsize=(FULL_WIDTH, 6.8), dpi=80)
+    limits: list[tuple[float, float]] = []
+    for found in frames:
+        panels = draw_exploration(figure, found)
+        limits = [
+            (min(low, limits[number][0]), max(high, limits[number][1])) if len(limits) > number else (low, high)
+            for number, (low, high) in enumerate(axes.get_ylim() for axes in panels)
+        ]
+        figure.clear()
+
+    def draw(number: int) -> None:
+        figure.clear()
+        for axes, limit in zip(draw_exploration(figure, frames[number]), limits):
+            axes.set_ylim(limit)
+        figure.suptitle(f"{title}, after {iterations[number]:,} iterations")
+
+    held = [*range(len(frames)), *[len(frames) - 1] * 6]  # the last one for a while
+    content = FuncAnimation(figure, draw, held, init_func=lambda: None)
+    with replacing(path) as temporary:
+        content.save(temporary.with_suffix(".gif"), writer=PillowWriter(fps=3))
+        temporary.with_suffix(".gif").rename(temporary)
+    plt.close(figure)
+    print(f"drew {path}")
+
+
+EVERY = 5  # layers, of which one has a histogram
+
+
+def draw_exploration(figure: plt.Figure, found: dict[str, tuple]) -> list[plt.Axes]:
+    """Four panels over the layers, a line for each network."""
+    panels = list(figure.subplots(4, 1, sharex=True))
+    columns = [
+        ("gradient", "gradient of output (RMS)"),
+        ("image_variance", "variance between images"),
+        ("live", "live channels (%)"),
+    ]
+    for number, (name, (rows, received, color, theory)) in enumerate(found.items()):
+        layers = [row["convolution"] for row in rows]
+        for axes, (key, _) in zip(panels, columns):
+            values = np.array([row[key] for row in rows]) * (100 if key == "live" else 1)
+            style = {"color": color, "marker": "o", "markersize": 3}
+            axes.plot(layers, values if key == "live" else above_zero(values), **style, label=name)
+        if theory is not None:
+            last = max(received)
+            added = [row for row in rows if row["convolution"] <= last]
+            expected = added[-1]["gradient"] * theory ** (last - np.array([row["convolution"] for row in added]))
+            panels[0].plot([row["convolution"] for row in added], above_zero(expected), color="black", linestyle=":")
+        room = EVERY / (len(found) + 0.5)
+        shift = room * (number - (len(found) - 1) / 2)
+        for layer, values in received.items():
+            size = np.sqrt(np.mean(values**2)) or 1.0
+            counts, edges = np.histogram(np.clip(values / size, -3, 3), bins=48, range=(-3, 3))
+            widths = min(room, 2.0) / 2 * counts / max(counts)
+            centers = (edges[:-1] + edges[1:]) / 2
+            panels[3].fill_betweenx(centers, layer + shift - widths, layer + shift + widths, color=color, linewidth=0)
+    for axes, (key, label) in zip(panels, columns):
+        axes.set(ylabel=label, yscale="linear" if key == "live" else "log")
+    panels[2].set(ylim=(-5, 105), xticks=[layer for layer in layers if layer % EVERY == 1])
+    panels[3].set(ylabel="input of activation / its RMS", xlabel="convolution, first to last", ylim=(-3.2, 3.2))
+    panels[3].axhline(0, color="black", linewidth=0.5)
+    if any(theory is not None for *_, theory in found.values()):
+        panels[0].plot([], [], color="black", linestyle=":", label="theory, added layers")
+    panels[0].legend(ncols=len(found) + 1, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return panels

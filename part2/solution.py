@@ -25,7 +25,7 @@ from torch import nn
 from common import experiment, options, overfitting, results
 from common.experiment import Experiment
 from common.gradients import convolutions
-from common.plots import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, Curve, comparison
+from common.plots import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, Curve, comparison, drawn
 from common.settings import Settings
 from part2 import accuracy, cures, plots, signals, vanishing
 from part2.accuracy import OVERFITTING_IMAGES, prepare
@@ -208,6 +208,7 @@ def main():
             print(f"{PARTS[name]}, procedure {procedure}: {accuracy_found}")
     factors = ", ".join(f"{name} {factor:.3f}" for name, factor in found["gradient_factor"].items())
     print(f"an added layer of a new network leaves of the gradient's scale: {factors}")
+    print(drawn(arguments.out))
 
 
 if __name__ == "__main__":

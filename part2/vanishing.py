@@ -21,17 +21,20 @@ The network learns nothing, because no gradient reaches its first layers and no 
 part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
 """
 
+import math
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import torch
 from torch import nn
 
-from common import experiment, options, results
+from common import data, experiment, options, results
 from common.experiment import Experiment
-from common.plots import BLACK, SKY, VERMILION, Curve, accuracy_curves
+from common.plots import BLACK, SKY, VERMILION, Curve, accuracy_curves, drawn
+from common.settings import Settings
 from part2 import cures, plots, signals
 from part2.accuracy import prepare
 from part2.networks import ADDED, batchnorm_network, deep_network
@@ -125,31 +128,84 @@ def least_live(out, name):
     return [{"seed": seed, "live": live, "convolution": convolution} for seed, live, convolution in least]
 
 
+def new_network(cifar):
+    """(a) and (b) in a new network, now: what is left after each convolution, and what theory leaves, as scales.
+
+    Of the gradient relative to the last convolution, of the difference between images relative to the first.
+    """
+    torch.manual_seed(0)
+    rows = signals.signals(vanishing_network().double(), *signals.measured_on(cifar, prepare))
+    predicted = signals.predicted_gradient(vanishing_network())
+    return [
+        {
+            "convolution": row["convolution"],
+            "gradient": row["gradient"] / rows[-1]["gradient"],
+            "gradient_theory": predicted[row["convolution"] - 1],
+            "images": (row["image_variance"] / rows[0]["image_variance"]) ** 0.5,
+            "images_theory": signals.DEFAULT_FACTOR ** ((row["convolution"] - 1) / 2),
+        }
+        for row in rows[: 1 + ADDED]
+    ]
+
+
+def show_new_network(rows):
+    print("A new network, measured now, and theory: what is left of the gradient on its way back from the last")
+    print("convolution, and of the difference between images on its way from the first.")
+    print("convolution   gradient    theory     images    theory")
+    for row in rows[::5]:
+        backward = f"{row['gradient']:8.1e}   {row['gradient_theory']:7.1e}"
+        print(f"{row['convolution']:>11}   {backward}   {row['images']:8.1e}   {row['images_theory']:7.1e}")
+
+
+def show_how_to_run(cifar, arguments):
+    """Two commands, and how long they take here, judged by the first steps."""
+    from common.training import train  # here, because who only draws from logs needs no trainer
+
+    steps = 4
+    *_, seconds = train(vanishing_network, prepare, cifar, Settings(iterations=steps), 0, arguments.precision)
+    short, full = (math.ceil(seconds / steps / 60 * iterations) for iterations in (300, Settings().iterations))
+    print(f"to see it fail on this machine (about {short} min): python part2/vanishing.py --iterations 300")
+    print(f"to train all of it (about {full} min): python part2/vanishing.py --retrain --out mine")
+
+
+def show_answer(found):
+    start, left, share = found["first_step"], found["left"]["measured"], found["image_share"]
+    theory, batchnorm = found["left"]["theory"], found["batchnorm"]
+    dead = ", ".join(f"{least['live']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
+    for what, value in [
+        (
+            "in the last epoch",
+            f"training accuracy {found['train_accuracy']:.1%}, loss {found['loss']:.4f}; chance: ln 10",
+        ),
+        ("G at the first step", f"{start['first']:.1e} in the first convolution, {start['last']:.1e} in the last"),
+        ("G of the first is not 0 up to", f"iteration {', '.join(map(str, found['last_nonzero']))}, by seed"),
+        ("smallest share of live channels", f"{dead or 'not measured'}, by seed"),
+        (
+            "an added layer leaves",
+            f"{found['gradient_factor']:.3f} of the gradient's scale; theory {found['theory']:.3f}",
+        ),
+        ("  with the share of active ReLUs", f"theory {found['theory_with_active']:.3f}"),
+        ("  with BatchNorm", f"{batchnorm['gradient_factor']:.3f}; theory {batchnorm['theory']:.3f}"),
+        ("all layers leave", f"{left['first']:.1e}; theory {theory['first']:.1e}"),
+        ("of the output differs by image", f"{share['first']:.2g} after convolution 1, {share['last']:.1e} after 21"),
+    ]:
+        print(f"  {what:<33} {value}")
+
+
 def main():
     arguments = options.parse(options.parser(__doc__))
+    at_hand, _ = data.load_at_hand(arguments.data_dir)
+    show_new_network(new_network(at_hand))
     experiment.run(EXPERIMENT, arguments)
     table = results.log_path(arguments.out, "2.3", "signals")  # (a) and (b): of new networks
     makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
     signals.update_table(table, makers, prepare, arguments)
     draw(arguments.out)
-    found = answer(arguments.out)
-    live = ", ".join(f"{least['live']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
-    print(f"training accuracy {found['train_accuracy']:.1%}, loss {found['loss']:.4f} in the last epoch; chance: ln 10")
-    print(
-        f"G: {found['first_step']['first']:.1e} in the first convolution at the first step, "
-        f"{found['first_step']['last']:.1e} in the last; last iteration at which the first is not 0, by seed: "
-        f"{found['last_nonzero']}"
-    )
-    print(
-        f"an added layer leaves {found['gradient_factor']:.3f} of the gradient's scale; theory: {found['theory']:.3f}, "
-        f"with the measured share of active ReLUs {found['theory_with_active']:.3f}; with BatchNorm an added layer "
-        f"multiplies it by {found['batchnorm']['gradient_factor']:.3f}; theory: {found['batchnorm']['theory']:.3f}"
-    )
-    print(
-        f"share of the output that varies from image to image: {found['image_share']['first']:.2g} after the first "
-        f"convolution, {found['image_share']['last']:.1e} after the last added one"
-    )
-    print(f"smallest share of live channels in a layer of the trained network, by seed: {live}")
+    print(f"From the logs ({results.origin(CURVE.log(arguments.out))}):")
+    show_answer(answer(arguments.out))
+    print(drawn(arguments.out))
+    if not results.departures(arguments.out):
+        show_how_to_run(at_hand, arguments)
 
 
 if __name__ == "__main__":

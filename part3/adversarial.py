@@ -15,6 +15,7 @@ import numpy as np
 
 from common import data, experiment, options, results
 from common.data import CLASSES
+from common.plots import drawn
 from common.records import RecordError, replacing, within
 from part3 import plots
 from part3.attack import CONFIDENCE, EPSILON, MAX_ITERATIONS, attack, predict
@@ -194,6 +195,7 @@ def main():
         f"iterations: {found['iterations']:.1f} on average, at most {found['iterations_most']}; "
         f"medians: largest change {found['linf']:.0f} levels, PSNR {found['psnr']:.1f} dB"
     )
+    print(drawn(arguments.out))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from common import data, experiment, options, results
 from common.experiment import weights_path
 from common.networks import table1_network
+from common.plots import drawn
 from common.records import RecordError
 from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
@@ -213,6 +214,7 @@ def main():
         )
     for row in found["steps"]:
         print(f"{row['attack']}, shown to {row['victim']}: {row['accuracy']:.1%} right")
+    print(drawn(arguments.out))
 
 
 if __name__ == "__main__":

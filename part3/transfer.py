@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from common import data, experiment, options, results
+from common.plots import drawn
 from part3 import adversarial, plots
 from part3.attack import attack, predict
 from part3.measures import alignment, feed, shown_to_others
@@ -142,6 +143,7 @@ def main():
             f"gradients of {row['pair']}: cosine {row['cosine_mean']:.3f}, same sign {row['same_sign']:.1%}, "
             f"loss gained {row['loss_gained']:.0%}"
         )
+    print(drawn(arguments.out))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import options
+from common.plots import drawn
 from part1 import comparison, crop, flip, normalize, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
@@ -34,7 +35,9 @@ def draw(out):
 def main():
     parser = options.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_out(parser, "folder of logs/ and figures/ (default: report)")
-    draw(parser.parse_args().out)
+    out = parser.parse_args().out
+    draw(out)
+    print(drawn(out))
 
 
 if __name__ == "__main__":
