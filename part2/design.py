@@ -24,6 +24,7 @@ from common.preprocess import normalize, random_crop, random_cutout, random_flip
 from common.results import TRAIN_IMAGES
 from common.settings import PLAIN_SGD, Settings
 from part2.accuracy import prepare, with_ghost_batches
+from part2.controls import batchnorm_residual_network
 from part2.cures import Block, identity_initialized, initialize_he, scaled, scaled_chain, slowed_identity
 from part2.networks import ADDED, GHOST, GhostBatchNorm2d, deep_network, designed_network
 from part2.solution import CLIPPED, HALVED, SLOWED
@@ -117,6 +118,18 @@ def with_ghost_noise():
     return network
 
 
+def with_group_norm():
+    """2.3's network in residual blocks, with normalization of each image by itself (Wu & He 2018, GroupNorm)."""
+    network = batchnorm_residual_network()
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, GhostBatchNorm2d):
+                normalization = nn.GroupNorm(layer.num_features // 8, layer.num_features)
+                normalization.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+                setattr(parent, name, normalization)
+    return network
+
+
 def mirrored_chain():
     """A plain chain that begins as a linear map which keeps lengths (Burkholz & Dubatovka 2019, "looks linear").
 
@@ -192,6 +205,8 @@ CANDIDATES = {
     "2.4's solution, clipped at 0.5": (scaled, prepare, replace(CLIPPED, clip_norm=0.5)),
     "2.4's solution, plain SGD": (scaled, prepare, replace(PLAIN_SGD, clip_norm=CLIPPED.clip_norm)),
     "2.4's solution, plain SGD, clipped at 1": (scaled, prepare, replace(PLAIN_SGD, clip_norm=1.0)),
+    "2.4's solution, plain weight decay 0.001": (scaled, prepare, replace(CLIPPED, plain_weight_decay=1e-3)),
+    "2.4's residual blocks, GroupNorm": (with_group_norm, prepare, Settings()),
     "2.4's solution, dropout": (with_dropout, prepare, CLIPPED),
     "2.4's solution, stochastic depth": (with_stochastic_depth, prepare, CLIPPED),
     "2.4's solution, noise of ghost batches": (with_ghost_noise, prepare, CLIPPED),
