@@ -39,29 +39,30 @@ class Verdict(NamedTuple):
     verdict: str
 
 
-def judge(here: float, logged: list[float], identical: bool) -> str:
-    """Whether an accuracy is equal to those on record within what seeds and machines vary.
+def judge(here: float, record: float, others: list[float], identical: bool) -> str:
+    """Whether an accuracy is equal to the one on record within what seeds and machines vary.
 
-    That is three standard deviations of the difference between one more seed and the mean of those logged.
+    That is three standard deviations of a difference of two runs. The deviation is that of the other seeds on record,
+    so that a wrong one does not excuse itself.
     """
     if identical:
         return "identical"
-    deviation = max(statistics.stdev(logged) if len(logged) > 1 else 0.0, MACHINES)
-    allowed = 3 * deviation * math.sqrt(1 + 1 / len(logged))
-    return "equal" if abs(here - statistics.mean(logged)) <= allowed else "different"
+    deviation = max(statistics.stdev(others) if len(others) > 1 else 0.0, MACHINES)
+    return "equal" if abs(here - record) <= 3 * math.sqrt(2) * deviation else "different"
 
 
-def compare_training(run, here: Path, record: Path) -> list[Verdict]:
+def compare_training(run, out: Path, record: Path) -> list[Verdict]:
     """A verdict on each experiment that a command of `RUNS` has trained again, seed by seed."""
     verdicts = []
     for name in run.experiments:
-        log, logged = run.folder(here) / "logs" / f"{name}.csv", run.folder(record) / "logs" / f"{name}.csv"
-        accuracies = [row["test_accuracy"] for row in runs(logged).values()]
+        log, logged = run.folder(out) / "logs" / f"{name}.csv", run.folder(record) / "logs" / f"{name}.csv"
+        accuracies = {seed: row["test_accuracy"] for seed, row in runs(logged).items()}
         for seed, row in runs(log).items():
             rows = [[row for row in records.read_rows(path) if row["seed"] == str(seed)] for path in (log, logged)]
-            verdict = judge(row["test_accuracy"], accuracies, rows[0] == rows[1])
-            mean = f"{results.mean_of(accuracies)}"
-            verdicts.append(Verdict(f"{run.script}: {name}, seed {seed}", f"{row['test_accuracy']:.2%}", mean, verdict))
+            here, there = row["test_accuracy"], accuracies[seed]
+            others = [accuracy for other, accuracy in accuracies.items() if other != seed]
+            verdict = judge(here, there, others, rows[0] == rows[1])
+            verdicts.append(Verdict(f"{run.script}: {name}, seed {seed}", f"{here:.2%}", f"{there:.2%}", verdict))
     return verdicts
 
 
