@@ -8,6 +8,8 @@ the procedure: the gradients of the parameters that SGD trains, biases and gains
 `--procedure` trains cures with another procedure than their own: as it is (unchanged), clipped, or clipped at half the
 rate (halved). With the cures he, residual, scaled_chain and scaled, which have standardized weights, residual blocks,
 both or neither, that separates what each part of the solution does.
+
+Predict before you run: is it enough that a new network's gradients keep their scale?
 """
 
 import statistics
