@@ -1,8 +1,10 @@
-"""Question 1.3: in addition to normalization, flip images at random; what does it bring?
+"""Question 1.3: in addition to normalization, flip images at random; what is gained?
 
-Each training image is mirrored left to right with a chance of 50 %, anew each time it is drawn and
-before it is normalized. Test images are not flipped. A mirrored car is a car: the network sees two
-versions of every image and can learn less of them by heart.
+Each training image is mirrored left to right with probability 1/2, independently each time it is drawn, before it is
+normalized. Test images are not flipped. A mirrored car is still a car: the network sees two versions of every image
+and memorizes less.
+
+Predict before you run: does the accuracy on training images rise or fall?
 """
 
 import sys
@@ -38,6 +40,8 @@ def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
     draw(arguments.out)
+    training = results.last_epoch(CURVE.log(arguments.out), "train_accuracy")
+    print(f"training accuracy in the last epoch, on augmented images: {training:.1%}")
     print(plots.drawn(arguments.out))
 
 

@@ -1,8 +1,10 @@
 """Question 2.1: a network of convolution, BatchNorm, ReLU, pooling and softmax only; how accurate can it be?
 
-Trains it with the procedure of Part 1, unchanged, on images flipped, normalized and cropped as in
-question 1.4, and with a square of 8×8 pixels cut out of each. Prints the table of the architecture,
-as it is read off the built network.
+Trains it with the procedure of Part 1, unchanged, on images that are flipped, normalized and cropped as in
+question 1.4, with a square of 8×8 pixels cut out of each. Prints the table of the architecture, read from the network
+as built.
+
+Predict before you run: which layers have most of the parameters?
 """
 
 import sys

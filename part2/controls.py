@@ -11,6 +11,8 @@ unbiased             no convolution has a bias, so that nothing is added that is
 no_epsilon           Muon normalizes gradients however small they are (PyTorch's Muon only above a norm of 1e-7)
 adam                 Adam, which also divides gradients by their size, for all parameters
 sgd_vanishing        plain SGD at a rate of 0.1 without weight decay; its steps are as small as the gradients
+
+Predict before you run: which of these learn?
 """
 
 import sys

@@ -1,8 +1,10 @@
 """Question 2.2: how large are the gradients in the first and the last convolution while 2.1's network trains?
 
-G = max |∂L/∂w| over a convolution's weights, L the cross-entropy, is logged for every convolution at
-every iteration of question 2.1's own run (`magnitudes` in common/gradients.py). This script draws it;
-where that run is missing, it is trained first.
+G = max |∂L/∂w| over a convolution's weights, where L is the cross-entropy, is logged for every convolution at every
+iteration of question 2.1's own run (`magnitudes` in common/gradients.py). This script draws it; where that run is
+missing, it is trained first.
+
+Predict before you run: which of the two has the larger gradient?
 """
 
 import sys

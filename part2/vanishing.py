@@ -18,7 +18,8 @@ The network learns nothing, because no gradient reaches its first layers and no 
     the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the share of each
     layer's channels that are above zero anywhere for any of 32 training images, beside what is left of (a) and (b).
 
-part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
+Predict before you run: by how many powers of ten is the gradient smaller after the first convolution than after the
+last? part2/explore.py shows it for any other network; part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
 """
 
 import math

@@ -1,9 +1,11 @@
 """Question 3.1: how little must an image change until 1.4's network is 99 % sure of a wrong category?
 
-Attacks all test images (part3/attack.py); shows, of each category, the first two that the network
-classifies correctly; and repeats it on the first 1,000 of these with steps of other sizes. With a step ε of
-a whole intensity level, an adversarial image is an 8-bit image and survives being saved. With half a level
-it is none: all images that are saved or tabled are rounded, and the sweep states success before and after.
+Attacks all test images (part3/attack.py), shows the first two of each category that the network classifies correctly,
+and repeats the attack on the first 1,000 of these with steps of other sizes. With a step ε of a whole intensity level,
+an adversarial image is an 8-bit image and survives being saved. With half a level it is not: all images that are saved
+or tabulated are rounded, and the sweep states success before and after rounding.
+
+Predict before you run: by how many of 255 levels must a pixel change at most, in half of the images?
 """
 
 import sys

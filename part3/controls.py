@@ -1,18 +1,20 @@
-"""Controls of question 3.2: what does it take for an adversarial image to fool a network that it was not made for?
+"""Controls of question 3.2: when does an adversarial image fool a network that it was not made for?
 
 Each of the networks below attacks the same test images, all of which the trained ones classify correctly, with
-equally many steps of one level, and is shown the images of each other one:
+equally many steps of one level, and the images are shown to each other network:
 
 1.2, 1.3, 1.4, seed 1     Table 1's network with each kind of pre-processing, and once more from other weights
 first and last half       1.4 again, trained on the first and on the last 5,000 training images: none in common
 2.1, without BatchNorm    the designed network; the same without BatchNorm, which is 2.3's with no added layer
 2.4                       the solution
-shuffled labels           1.4 again, on labels that say nothing about the images; it only attacks
-untrained                 1.4's network as it is before training; it only attacks
+shuffled labels           1.4 again, on labels that are unrelated to the images; it only attacks
+untrained                 1.4's network before training; it only attacks
 
-Beside the accuracies stand what theory offers as causes (Demontis et al. 2019): how alike the two networks'
-gradients are on the originals, how large the gradient of the network that is shown the images is, and how accurate
-the network is that they were made with. Last, one step, many steps, and steps with momentum, all of the same reach.
+Accuracies are compared with three candidates for a cause (Demontis et al. 2019): the similarity of the two networks'
+gradients on the originals, the size of the gradient of the network that is shown the images, and the accuracy of the
+network that they were made with. Last: one step, many steps, and steps with momentum, all of the same reach.
+
+Predict before you run: must the two networks have seen the same training images?
 """
 
 import sys

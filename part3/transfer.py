@@ -1,12 +1,14 @@
-"""Question 3.2: what does 2.1's network make of the images that were made to fool 1.4's, and why?
+"""Question 3.2: how does 2.1's network classify the images that were made to fool 1.4's, and why?
 
-It has seen neither the other network nor a gradient of it. Its accuracy on the adversarial images stands
-beside controls that tell what it means: the same images before; changes of the same size at each pixel, but
-of random sign; the change that was made for another image; and all of it on every test image that 1.4's
-network classifies correctly. Then why: how alike the networks' gradients with respect to an image are, and how
-often the second makes the very mistake of the first. Last, each of three networks is attacked and the images
-shown to the others, the one of 2.4 with its 20 more convolutions among them: once until it is sure of a wrong
-category, which takes more of a change in some networks than in others, and once with equally many steps for all.
+2.1's network was not used to make them. Its accuracy on the adversarial images is compared with controls: on the
+original images; on changes of the same size at each pixel but with random signs; on the change that was made for
+another image; and all of this on every test image that 1.4's network classifies correctly. Then the causes: how
+similar the networks' gradients with respect to an image are, and how often the second network makes the same mistake
+as the first. Last, each of three networks, 2.4's among them, is attacked and the images are shown to the others: once
+until the network attacked is sure of a wrong category, which takes a larger change in some networks than in others,
+and once with equally many steps for all.
+
+Predict before you run: does the second network give the same wrong answers as the first, or others?
 """
 
 import sys

@@ -28,7 +28,7 @@ from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
 from common.settings import NEWTON_SCHULZ_STEPS, Settings
 from part1 import comparison, crop, flip, normalize, procedure, raw
-from part2 import accuracy, controls, design, gradients, solution, vanishing
+from part2 import accuracy, controls, design, gradients, signals, solution, vanishing
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
 from part3 import controls as transfer_controls
@@ -86,6 +86,7 @@ def answers(out):
             "classes": list(CLASSES),
             "overfitting_images": accuracy.OVERFITTING_IMAGES,
             "asked": accuracy.ASKED,
+            "signal_images": signals.IMAGES,
             "confidence": attack.CONFIDENCE,
             "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
             "number_of_runs": len(rows),

@@ -2,6 +2,7 @@
 
     python report/reproduce.py            # skips what is done; all of it takes about eleven hours on two CPU cores
     python report/reproduce.py --quick    # all of it with a small budget, on generated images, in a few minutes
+    python report/reproduce.py --check    # is it the same here? A few quick things again, in ten minutes
 
 Stop it whenever you like: the same command goes on where it was.
 """
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import options
 from common.records import ROOT, RecordError
-from report import build
+from report import build, check
 from report.runs import RUNS
 
 QUICK = {"iterations": 30, "batch_size": 20, "images": "synthetic"}
@@ -45,8 +46,16 @@ def end_with_parent():
 def main():
     parser = build.parser(__doc__)
     options.add_seeds(parser, None, "in place of each experiment's own")
-    parser.add_argument("--quick", action="store_true", help="30 iterations of 20 generated images each")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--quick", action="store_true", help="30 iterations of 20 generated images each")
+    text = "train a few quick things again, apart from the logs, and compare; exit code 1 if anything differs"
+    group.add_argument("--check", action="store_true", help=text)
+    parser.add_argument("--full", action="store_true", help="with --check: train everything again")
     arguments = build.parse(parser)
+    if arguments.full and not arguments.check:
+        parser.error("argument --full: goes with --check")
+    if arguments.check:
+        sys.exit(0 if check.check(run, arguments) else 1)
     options.make_folders(parser, arguments.out)
     flags = ["--out", str(arguments.out), *(QUICK_FLAGS if arguments.quick else [])]
     seeds = arguments.seeds or ([0] if arguments.quick else None)
