@@ -87,6 +87,7 @@ def answers(out):
             "overfitting_images": accuracy.OVERFITTING_IMAGES,
             "asked": accuracy.ASKED,
             "signal_images": signals.IMAGES,
+            "initializations": signals.INITIALIZATIONS,
             "confidence": attack.CONFIDENCE,
             "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
             "number_of_runs": len(rows),
