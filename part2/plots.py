@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, which has no place on a
     logarithmic axis, each seed has a line in a gray strip below it.
     """
-    size = (HALF_WIDTH, 2.0) if len(logs) == 1 else (FULL_WIDTH, 2.6)
+    size = (HALF_WIDTH, 1.8) if len(logs) == 1 else (FULL_WIDTH, 2.6)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # The strip takes a sixth of the axis, in powers of ten.

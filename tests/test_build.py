@@ -68,6 +68,7 @@ def test_the_same_logs_give_the_same_bytes_and_another_number_other_text(copy, m
 def test_no_percentage_is_typed_into_the_report():
     prose = re.sub(r"width: \d+%", "", build.TEXT.read_text(encoding="utf-8"))
     assert "%" in prose and not re.findall(r"\d\s*%", prose)
+    assert not re.findall(r"\b(?:one|three|four|five) (?:seeds?|initializations)\b", prose)  # nor how many there are
 
 
 def test_a_missing_log_is_one_line_that_names_its_script(copy, monkeypatch):
