@@ -19,7 +19,7 @@ class Run(NamedTuple):
         script: with its flags, except for seeds.
         minutes: about, on two CPU cores.
         experiments: whose training logs it writes, and rows of results.csv for each seed.
-        tables: that it writes beside these.
+        tables: that it writes as well.
         seeds: that it trains; none for a script that takes no seeds.
     """
 
@@ -51,7 +51,7 @@ class Run(NamedTuple):
                 if not path.exists():
                     raise RecordError(f"{path} is missing")
                 if path.stem in self.experiments and (broken := read_log(path).keys() ^ finished(path)):
-                    raise RecordError(f"{path} and results.csv beside it disagree on seed {min(broken)}")
+                    raise RecordError(f"{path} and its results.csv disagree on seed {min(broken)}")
                 read_rows(path)
                 measured_on = {path.parents[1] / "weights" / name for name in remembered(path)}
                 if changed := hashes_of(measured_on).items() - remembered(path).items():
