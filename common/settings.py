@@ -25,7 +25,7 @@ class Settings:
     keep_norm: bool = False  # whether each step of Muon is followed by a rescaling to the weight's initial norm
     epsilon: float = 1e-7  # PyTorch's; Muon divides by this instead of the norm of a gradient that is smaller
 
-    # With Muon, all other parameters (BatchNorm, fully connected layers, biases) are trained by SGD, Nesterov momentum 0.9.
+    # With Muon, SGD with Nesterov momentum 0.9 trains all others (BatchNorm, fully connected layers, biases).
     plain_learning_rate: float = 0.05  # 0.1 does no better
     plain_weight_decay: float = 0.02  # 0.001 costs a point, 0.05 nearly five
 

@@ -19,7 +19,10 @@ The network learns nothing, because no gradient reaches its first layers and no 
     layer's channels that are above zero anywhere for any of 32 training images, together with (a) and (b).
 
 Predict before you run: by how many powers of ten is the gradient smaller after the first convolution than after the
-last? part2/explore.py shows it for any other network; part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
+last?
+
+part2/explore.py shows it for any other network. part2/controls.py has the controls: other depths, BatchNorm back in,
+plain SGD.
 """
 
 import math
