@@ -102,6 +102,8 @@ def answer(out):
         "loss": results.last_epoch(log, "loss"),
         "first_step": {"first": start[0], "last": start[-1]},  # G
         "last_nonzero": last_nonzero(log),
+        "peak": peak(log),
+        "first_dead": first_dead(out, EXPERIMENT.name),
         "least_live": least_live(out, EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
@@ -121,6 +123,20 @@ def answer(out):
 def last_nonzero(log):
     """The last iteration at which G of the first convolution is not exactly 0, for each seed; 0 if there is none."""
     return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in signals.magnitudes_of(log)[:, 0]]
+
+
+def peak(log):
+    """The largest G of the first convolution, and at which iteration, for each seed."""
+    first = signals.magnitudes_of(log)[:, 0]
+    return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in first]
+
+
+def first_dead(out, name):
+    """For each seed, the first watched iteration after which a layer has no live channel, and the first such layer."""
+    rows = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+    dead = [(row["seed"], row["iteration"], row["convolution"]) for row in rows if row["live"] == 0]
+    first = [min(row for row in dead if row[0] == seed) for seed in sorted({seed for seed, *_ in dead})]
+    return [{"seed": seed, "iteration": iteration, "convolution": layer} for seed, iteration, layer in first]
 
 
 def least_live(out, name):
@@ -183,6 +199,10 @@ def show_answer(found):
         ),
         ("G at the first step", f"{start['first']:.1e} in the first convolution, {start['last']:.1e} in the last"),
         ("G of the first is not 0 up to", f"iteration {', '.join(map(str, found['last_nonzero']))}, by seed"),
+        (
+            "  largest, by seed",
+            ", ".join(f"{top['value']:.1e} (iteration {top['iteration']})" for top in found["peak"]),
+        ),
         ("smallest share of live channels", f"{dead or 'not measured'}, by seed"),
         (
             "an added layer leaves",
