@@ -13,10 +13,11 @@ The network learns nothing, because no gradient reaches its first layers and no 
     faster: ReLU leaves 0.34 of the variance of what is centered on zero, half of what differs little. Biases do
     not shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer; the
     best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
-(c) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
-    gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from there back to
-    the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the share of each
-    layer's channels that are above zero anywhere for any of 32 training images, together with (a) and (b).
+(c) In training, Muon's steps are larger than such gradients, so that the added layers change, and G of the first
+    convolution rises for a while. But what is the same for all images also dies for all: a ReLU that one step switches
+    off gets no gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from
+    there back to the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the
+    share of each layer's channels that are above zero anywhere for any of 32 training images, together with (a) and (b).
 
 Predict before you run: by how many powers of ten is the gradient smaller after the first convolution than after the
 last?
