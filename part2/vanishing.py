@@ -17,7 +17,7 @@ The network learns nothing, because no gradient reaches its first layers and no 
     convolution rises for a while. But what is the same for all images also dies for all: a ReLU that one step switches
     off gets no gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from
     there back to the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the
-    share of each layer's channels that are above zero anywhere for any of 32 training images, together with (a) and (b).
+    share of each layer's channels that are above zero anywhere for any of 32 training images, with (a) and (b).
 
 Predict before you run: by how many powers of ten is the gradient smaller after the first convolution than after the
 last?
