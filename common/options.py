@@ -1,4 +1,4 @@
-"""The command-line flags that every script shares; whatever a user can get wrong ends in one line."""
+"""The command-line flags that every script shares; whatever a user can get wrong is reported in one line."""
 
 import argparse
 import ctypes

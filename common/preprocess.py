@@ -2,7 +2,7 @@
 
 A script composes these into one function `prepare(images, statistics, generator=None)`, which takes
 uint8 images `(N, 3, 32, 32)` and returns what the network is fed. Training passes a generator,
-evaluation none: whatever is random happens only where there is a generator.
+evaluation none: random operations happen only where there is a generator.
 """
 
 from typing import NamedTuple
@@ -63,7 +63,7 @@ def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int =
 
 
 def random_cutout(images: torch.Tensor, generator: torch.Generator, size: int = 8) -> torch.Tensor:
-    """Set a square of `size` pixels to zero, at a place of its own in each image (DeVries & Taylor 2017, for 2.1).
+    """Set a square of `size` pixels to zero, at a different place in each image (DeVries & Taylor 2017, for 2.1).
 
     Every place where the whole square fits into the image is equally likely.
     """

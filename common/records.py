@@ -49,7 +49,7 @@ def within(kind: type, smallest: float, largest: float) -> Callable[[str], int |
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it becomes `path` in one step when the block ends well.
+    """Yield a temporary path in the same folder as `path`; it becomes `path` in one step when the block ends well.
 
     What a process left that was killed at it is removed.
     """
@@ -177,19 +177,19 @@ def load_checkpoint(path: Path) -> dict | None:
             raise TypeError
         return content
     except Exception as error:  # a damaged file can break unpickling anywhere
-        raise RecordError(f"{path} is damaged: remove it, and it is made anew") from error
+        raise RecordError(f"{path} is damaged: remove it, and it will be made again") from error
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """A network's `state_dict` from a file that is there; raises `RecordError` if it is none."""
     weights = load_checkpoint(path)
     if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()):
-        raise RecordError(f"{path} is damaged: remove it, and it is made anew")
+        raise RecordError(f"{path} is damaged: remove it, and it will be made again")
     return weights
 
 
 def hash_of_tensors(tensors: dict[str, torch.Tensor]) -> str:
-    """A hash of a network's weights, or of whatever a `state_dict` holds, whatever its entries are called."""
+    """A hash of a network's weights, or of any `state_dict`."""
     content = hashlib.sha256()
     for tensor in tensors.values():
         content.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.cpu().contiguous().numpy().tobytes())
@@ -214,7 +214,7 @@ def code_of(part) -> str:
 
 
 def processor(device: torch.device) -> str:
-    """The model of the processor behind `device`; only its architecture where the system does not name the model."""
+    """The processor model of `device`; only its architecture where the system does not name the model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")  # Linux's
@@ -223,7 +223,7 @@ def processor(device: torch.device) -> str:
 
 
 def commit() -> str:
-    """The commit of the code that runs, with "+" behind it if the code was changed since, or "unknown"."""
+    """The commit of the code that runs, with "+" after it if the code was changed since, or "unknown"."""
     git = functools.partial(subprocess.check_output, cwd=ROOT, stderr=subprocess.DEVNULL, text=True)
     try:
         changed = git(["git", "status", "--porcelain", "--", "common", "part1", "part2", "part3"])

@@ -183,7 +183,7 @@ def read_results(path: Path) -> dict[str, dict[int, dict]]:
 
 
 def runs(log: Path) -> dict[int, dict]:
-    """The rows of the results table beside `log` that belong to it, by seed."""
+    """The rows that belong to `log` in the results table in its folder, by seed."""
     return read_results(log.with_name("results.csv")).get(log.stem, {})
 
 

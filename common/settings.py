@@ -20,12 +20,12 @@ class Settings:
     # Of the convolutions' weights: "muon", "sgd" or "adamw". Best of each kind: 79.5, 74.1, 73.2.
     optimizer: str = "muon"
     learning_rate: float = 0.05  # at the start, then falling linearly to 0; 0.03 and 0.08 do about as well
-    momentum: float = 0.6  # Nesterov's; 0.9 costs a point at a rate of 0.03. AdamW has two of its own instead
+    momentum: float = 0.6  # Nesterov's; 0.9 costs a point at a rate of 0.03. AdamW has two others instead
     weight_decay: float = 0.1  # decoupled in Muon and AdamW; without it 1.4 less
     keep_norm: bool = False  # whether each step of Muon is followed by a rescaling to the weight's initial norm
     epsilon: float = 1e-7  # PyTorch's; Muon divides by this instead of the norm of a gradient that is smaller
 
-    # Of all other parameters (BatchNorm, fully connected layers, biases) beside Muon: SGD, Nesterov momentum 0.9.
+    # With Muon, SGD with Nesterov momentum 0.9 trains all others (BatchNorm, fully connected layers, biases).
     plain_learning_rate: float = 0.05  # 0.1 does no better
     plain_weight_decay: float = 0.02  # 0.001 costs a point, 0.05 nearly five
 

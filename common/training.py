@@ -236,11 +236,11 @@ def resume(checkpoint: Path, run: dict, state: State) -> tuple[int, float]:
         state.log.copy_(content["log"])
         return content["iteration"], float(content["seconds"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise RecordError(f"{checkpoint} is damaged: remove it, and it is made anew") from error
+        raise RecordError(f"{checkpoint} is damaged: remove it, and it will be made again") from error
 
 
 def code_and_weights(network: nn.Module, prepare: Callable[..., torch.Tensor]) -> dict[str, str]:
-    """What decides how a run ends beside its settings; a checkpoint is taken over by the same alone.
+    """What decides how a run ends, apart from its settings; a checkpoint is resumed only where all of it is equal.
 
     Of the code that is the training loop, the pre-processing and the layers of our own, without comments and
     docstrings: what a script says or draws has no part in it. `network` is new: its weights stand for the

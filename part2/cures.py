@@ -64,7 +64,7 @@ class ScaledConv2d(nn.Conv2d):
 
     It convolves with weights of mean 0 and variance (scale + gain)²/fan_in in each output channel, where
     fan_in is the number of weights of a channel: weights are normalized, activations never. With a scale of
-    √(2/(1 - 1/π)), ReLU's output has the variance of what came in. What a channel learns to add to its scale,
+    √(2/(1 - 1/π)), ReLU's output has the variance of the input. What a channel learns to add to its scale,
     its gain, is subject to weight decay, which thus draws the sum back to where it started.
     """
 

@@ -20,7 +20,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm whose statistics in training are those of every `ghost` images by themselves (Hoffer et al. 2017).
 
     It is what BatchNorm does where several GPUs share a batch. Statistics of fewer images are noisier,
-    and that noise keeps a network from learning 10,000 images by heart. In evaluation it is BatchNorm.
+    and that noise keeps a network from memorizing 10,000 images. In evaluation it is BatchNorm.
     """
 
     def __init__(self, channels: int, ghost: int = GHOST):

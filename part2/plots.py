@@ -109,7 +109,7 @@ def signal_curves(
         backward.plot(depth + 1, gradient[depth[-1]] * factors, **expected)
         if number == 0:
             forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
-            forward.plot(depth + 1, square, color="gray", label="mean square, all in all")
+            forward.plot(depth + 1, square, color="gray", label="mean square in all")
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))

@@ -13,13 +13,17 @@ The network learns nothing, because no gradient reaches its first layers and no 
     faster: ReLU leaves 0.34 of the variance of what is centered on zero, half of what differs little. Biases do
     not shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer; the
     best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
-(c) In training, what is the same for all images also dies for all: a ReLU that one step switches off gets no
-    gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from there back to
-    the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the share of each
-    layer's channels that are above zero anywhere for any of 32 training images, beside what is left of (a) and (b).
+(c) In training, Muon's steps are larger than such gradients, so that the added layers change, and G of the first
+    convolution rises for a while. But what is the same for all images also dies for all: a ReLU that one step switches
+    off gets no gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from
+    there back to the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the
+    share of each layer's channels that are above zero anywhere for any of 32 training images, with (a) and (b).
 
 Predict before you run: by how many powers of ten is the gradient smaller after the first convolution than after the
-last? part2/explore.py shows it for any other network; part2/controls.py has the controls: other depths, BatchNorm back in, plain SGD.
+last?
+
+part2/explore.py shows it for any other network. part2/controls.py has the controls: other depths, BatchNorm back in,
+plain SGD.
 """
 
 import math
@@ -99,6 +103,8 @@ def answer(out):
         "loss": results.last_epoch(log, "loss"),
         "first_step": {"first": start[0], "last": start[-1]},  # G
         "last_nonzero": last_nonzero(log),
+        "peak": peak(log),
+        "first_dead": first_dead(out, EXPERIMENT.name),
         "least_live": least_live(out, EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
@@ -118,6 +124,20 @@ def answer(out):
 def last_nonzero(log):
     """The last iteration at which G of the first convolution is not exactly 0, for each seed; 0 if there is none."""
     return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in signals.magnitudes_of(log)[:, 0]]
+
+
+def peak(log):
+    """The largest G of the first convolution, and at which iteration, for each seed."""
+    first = signals.magnitudes_of(log)[:, 0]
+    return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in first]
+
+
+def first_dead(out, name):
+    """For each seed, the first watched iteration after which a layer has no live channel, and the first such layer."""
+    rows = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+    dead = [(row["seed"], row["iteration"], row["convolution"]) for row in rows if row["live"] == 0]
+    first = [min(row for row in dead if row[0] == seed) for seed in sorted({seed for seed, *_ in dead})]
+    return [{"seed": seed, "iteration": iteration, "convolution": layer} for seed, iteration, layer in first]
 
 
 def least_live(out, name):
@@ -180,6 +200,10 @@ def show_answer(found):
         ),
         ("G at the first step", f"{start['first']:.1e} in the first convolution, {start['last']:.1e} in the last"),
         ("G of the first is not 0 up to", f"iteration {', '.join(map(str, found['last_nonzero']))}, by seed"),
+        (
+            "  largest, by seed",
+            ", ".join(f"{top['value']:.1e} (iteration {top['iteration']})" for top in found["peak"]),
+        ),
         ("smallest share of live channels", f"{dead or 'not measured'}, by seed"),
         (
             "an added layer leaves",

@@ -32,7 +32,7 @@ SHOWN = 2  # images of each category
 
 
 def first_of_each_category(rows):
-    """The rows of the first images of each category that are classified correctly: no choosing by looks."""
+    """The rows of the first images of each category that are classified correctly: none is chosen by its looks."""
     correct = [row for row in rows if row["category_before"] == row["category"]]
     return [row for category in range(10) for row in [row for row in correct if row["category"] == category][:SHOWN]]
 

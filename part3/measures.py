@@ -105,7 +105,7 @@ def coin_flips(like, seed=0):
 
 
 def controls(images, attacked, seed=0):
-    """The attack's images beside inputs that differ from the originals by as much: `{kind: images}`.
+    """The attack's images, and controls that differ from the originals by as much: `{kind: images}`.
 
     Random signs are the attack's own where 0 or 255 leaves no room for the opposite.
     """
@@ -158,7 +158,7 @@ def feed(victim, source, images, attacked, labels, name, victim_name):
 def alignment(networks, images, labels):
     """Rows for the first network and each other: how alike their gradients with respect to an image's pixels are.
 
-    Beside them two controls: the second network's gradient for another image, and random numbers.
+    Two controls: the second network's gradient for another image, and random numbers.
     """
     gradients = {}
     for name, network in networks.items():

@@ -32,7 +32,7 @@ def read_image(path: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError):  # as matplotlib's reader says it
         image = None
     if image is None or image.shape != (32, 32, 3):
-        raise RecordError(f"{path} is missing or damaged: `python part3/adversarial.py` makes it anew")
+        raise RecordError(f"{path} is missing or damaged: `python part3/adversarial.py` makes it again")
     return image
 
 
@@ -47,7 +47,7 @@ def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
 
 
 def pairs(out: Path, table: Path) -> None:
-    """Each original beside its adversarial image, with what the network takes it for, and how surely.
+    """Each original next to its adversarial image, with the network's category and confidence.
 
     All of them for the report, and four for the README.
     """
@@ -159,7 +159,7 @@ def step_sizes(out: Path, table: Path) -> None:
 
 
 def spectra(out: Path, table: Path) -> None:
-    """Power of what an attack changed at each spatial frequency, beside natural images and random signs."""
+    """Power of an attack's change at each spatial frequency, compared with natural images and random signs."""
     rows = read_rows(table)[1:]  # without frequency 0, the mean
     figure, axes = plt.subplots()
     for name, label, color, line in [

@@ -43,7 +43,7 @@ QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2
 
 def answers(out):
     """Every number of the report: what the scripts answer, and what all experiments have in common."""
-    in_fp32 = trial_beside(out, {"precision": "fp32"})
+    in_fp32, by_sgd = trial_beside(out, {"precision": "fp32"}), trial_beside(out, {"optimizer": "sgd"})
     runs, fp32 = experiments(out), experiments(in_fp32)
     rows = [row for seeds in results.read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
     return in_json(
@@ -53,6 +53,7 @@ def answers(out):
                 name: {"test": found["test"], "difference": results.paired_difference(runs[name]["log"], found["log"])}
                 for name, found in fp32.items()
             },
+            "sgd": experiments(by_sgd),
             "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
             "procedure": comparisons(log_path(out, "1.0", "folds"), procedure.CHOSEN),
             "design": comparisons(log_path(out, "2.0", "folds"), design.CHOSEN),

@@ -19,7 +19,7 @@ class Run(NamedTuple):
         script: with its flags, except for seeds.
         minutes: about, on two CPU cores.
         experiments: whose training logs it writes, and rows of results.csv for each seed.
-        tables: that it writes beside these.
+        tables: that it writes as well.
         seeds: that it trains; none for a script that takes no seeds.
     """
 
@@ -51,7 +51,7 @@ class Run(NamedTuple):
                 if not path.exists():
                     raise RecordError(f"{path} is missing")
                 if path.stem in self.experiments and (broken := read_log(path).keys() ^ finished(path)):
-                    raise RecordError(f"{path} and results.csv beside it disagree on seed {min(broken)}")
+                    raise RecordError(f"{path} and its results.csv disagree on seed {min(broken)}")
                 read_rows(path)
                 measured_on = {path.parents[1] / "weights" / name for name in remembered(path)}
                 if changed := hashes_of(measured_on).items() - remembered(path).items():
@@ -87,6 +87,16 @@ RUNS = (
     Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
     Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
     Run("part2/solution.py --procedure unchanged", 11, ("2.4_scaled_unchanged",)),
+    # What `reproduce.py --check` is held to.
+    Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
+    Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
+    Run(
+        "part2/solution.py --iterations 200",
+        3,
+        ("2.4_scaled",),
+        ("2.4_signals", "2.4_overfitting", "2.4_course"),
+        seeds=range(3),
+    ),
     Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),
     Run(
         "part3/transfer.py",

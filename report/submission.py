@@ -21,7 +21,7 @@ IMPORTED = {"part1": ("common", "part1"), "part2": ("common", "part2"), "part3":
 
 
 def files(out):
-    """What goes into the ZIP beside the report: `{name in the ZIP: file}`."""
+    """What goes into the ZIP with the report: `{name in the ZIP: file}`."""
     packed = {}
     for part, folders in IMPORTED.items():
         packed[f"{part}/requirements.txt"] = ROOT / "requirements.txt"

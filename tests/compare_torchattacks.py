@@ -1,4 +1,4 @@
-"""Question 3.1's attack beside that of a library: are the images that come out the same?
+"""Question 3.1's attack compared with that of a library: do both end in the same images?
 
     pip install torchattacks scipy requests && python tests/compare_torchattacks.py
 
