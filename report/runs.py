@@ -87,16 +87,6 @@ RUNS = (
     Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
     Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
     Run("part2/solution.py --procedure unchanged", 11, ("2.4_scaled_unchanged",)),
-    # What `reproduce.py --check` is held to.
-    Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
-    Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
-    Run(
-        "part2/solution.py --iterations 200",
-        3,
-        ("2.4_scaled",),
-        ("2.4_signals", "2.4_overfitting", "2.4_course"),
-        seeds=range(3),
-    ),
     Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),
     Run(
         "part3/transfer.py",
