@@ -19,9 +19,6 @@ from common.records import ROOT, lock
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-SEARCHED = [ROOT / "data", ROOT.parent / "shared"]
-
-
 class DataError(Exception):
     """CIFAR-10 is not there, or not as its authors published it. The message fits on one line."""
 
@@ -84,7 +81,7 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
             raise DataError(f"{named} {data_dir!r} is not a folder")
         candidates = [folder]
     else:
-        candidates = SEARCHED
+        candidates = searched()
         if os.environ.get("CIFAR10_ROOT"):  # which is meant if it is set
             return find(os.environ["CIFAR10_ROOT"], "$CIFAR10_ROOT =")
     for folder in candidates:
@@ -108,9 +105,13 @@ def load_at_hand(data_dir: str | None = None) -> tuple[Cifar, bool]:
     return load(data_dir), data_dir == "synthetic"
 
 
+def searched() -> list[Path]:
+    return [ROOT / "data", ROOT.parent / "shared"]
+
+
 def is_at_hand() -> bool:
     """Whether `find` would find the data without a download."""
-    return bool(os.environ.get("CIFAR10_ROOT")) or any(map(is_complete, SEARCHED))
+    return bool(os.environ.get("CIFAR10_ROOT")) or any(map(is_complete, searched()))
 
 
 def md5s() -> dict[str, str]:

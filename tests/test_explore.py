@@ -113,7 +113,7 @@ def test_without_data_a_look_and_a_trial_take_generated_images_and_the_report_do
     def refuse(folder, searched):
         raise data.DataError("no network")
 
-    monkeypatch.setattr(data, "SEARCHED", [])
+    monkeypatch.setattr(data, "searched", list)
     monkeypatch.setattr(data, "download", refuse)
     monkeypatch.delenv("CIFAR10_ROOT", raising=False)
     monkeypatch.setattr(options, "make_folders", lambda parser, out: None)
