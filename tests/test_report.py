@@ -34,7 +34,7 @@ EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXP
 EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT]
 EXPERIMENTS += [controls.CONTROLS[name] for name in ("batchnorm", "both", "sgd_vanishing")]
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
-EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
+EXPERIMENTS += [solution.experiment_of(name) for name in ("none", "he", "dirac", "residual", "scaled")]
 EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, "unchanged")]
 EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.SHUFFLED]
 
