@@ -148,8 +148,7 @@ def ending(out, log):
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     name = log.stem.removeprefix("2.3_")
-    course = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
-    course = [row for row in course if row["convolution"] == 1 + ADDED]
+    course = [row for row in vanishing.course_of(out, name) if row["convolution"] == 1 + ADDED]
     last = max((row["iteration"] for row in course), default=0)
     shares = [row for row in course if row["iteration"] == last]
     return {

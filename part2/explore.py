@@ -86,9 +86,9 @@ def deep_variant(added=20, init="default", slope=0.0, norm="none", skip=False, b
 
 
 def initialize(network, init, slope, added):
+    if init == "default":
+        return
     for number, layer in enumerate(convolutions(network)):
-        if init == "default":
-            continue
         if init == "dirac" and 1 <= number <= added:
             nn.init.dirac_(layer.weight)
         elif init == "orthogonal":
@@ -138,9 +138,9 @@ def choose(arguments):
     chosen = {}
     for init in arguments.compare or [arguments.init]:
         make_network = functools.partial(deep_variant, init=init, **given)
-        color = INITIALIZATIONS[init] if arguments.norm == "none" else {"batch": BLACK, "weights": BLUE}[arguments.norm]
+        of_norm = {} if arguments.compare else {"batch": BLACK, "weights": BLUE}
         theory = factor_of_theory(init, arguments.slope, arguments.norm, arguments.skip)
-        chosen[init] = make_network, color if not arguments.compare else INITIALIZATIONS[init], theory
+        chosen[init] = make_network, of_norm.get(arguments.norm, INITIALIZATIONS[init]), theory
     return chosen
 
 

@@ -132,9 +132,14 @@ def peak(log):
     return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in first]
 
 
+def course_of(out, name):
+    """The rows of the table "course" for the network of this name."""
+    return [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+
+
 def first_dead(out, name):
     """For each seed, the first watched iteration after which a layer has no live channel, and the first such layer."""
-    rows = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+    rows = course_of(out, name)
     dead = [(row["seed"], row["iteration"], row["convolution"]) for row in rows if row["live"] == 0]
     first = [min(row for row in dead if row[0] == seed) for seed in sorted({seed for seed, *_ in dead})]
     return [{"seed": seed, "iteration": iteration, "convolution": layer} for seed, iteration, layer in first]
@@ -142,7 +147,7 @@ def first_dead(out, name):
 
 def least_live(out, name):
     """For each trained network of this name, the layer with the smallest share of live channels."""
-    rows = [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
+    rows = course_of(out, name)
     last = max((row["iteration"] for row in rows), default=0)
     shares = [(row["seed"], row["live"], row["convolution"]) for row in rows if row["iteration"] == last]
     least = [min(share for share in shares if share[0] == seed) for seed in sorted({seed for seed, _, _ in shares})]
@@ -155,7 +160,7 @@ def new_network(cifar):
     Of the gradient relative to the last convolution, of the difference between images relative to the first.
     """
     torch.manual_seed(0)
-    rows = signals.signals(vanishing_network().double(), *signals.measured_on(cifar, prepare))
+    rows = watch(vanishing_network(), cifar)
     predicted = signals.predicted_gradient(vanishing_network())
     return [
         {

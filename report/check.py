@@ -45,10 +45,8 @@ def judge(here: float, record: float, others: list[float], identical: bool) -> s
     That is three standard deviations of a difference of two runs. The deviation is that of the other seeds on record,
     so that a wrong one does not excuse itself.
     """
-    if identical:
-        return "identical"
     deviation = max(statistics.stdev(others) if len(others) > 1 else 0.0, MACHINES)
-    return "equal" if abs(here - record) <= 3 * math.sqrt(2) * deviation else "different"
+    return word(identical, abs(here - record) <= 3 * math.sqrt(2) * deviation)
 
 
 def compare_training(run, out: Path, record: Path) -> list[Verdict]:
@@ -66,18 +64,26 @@ def compare_training(run, out: Path, record: Path) -> list[Verdict]:
     return verdicts
 
 
+def committed_network(name: str, record: Path):
+    """The network of this name with the weights on record; unlike `trained_network`, never trained here."""
+    network = NETWORKS[name][0].make_network()
+    network.load_state_dict(load_weights(weights_of(record, name)[0]))
+    return network
+
+
+def word(identical: bool, equal: bool) -> str:
+    return "identical" if identical else "equal" if equal else "different"
+
+
 def compare_weights(cifar: data.Cifar, record: Path) -> list[Verdict]:
     """A verdict on the test accuracy of each of the committed weights."""
     verdicts = []
     for name, (experiment, seed) in NETWORKS.items():
-        network = experiment.make_network()
-        network.load_state_dict(load_weights(weights_of(record, name)[0]))
+        network = committed_network(name, record)
         test = cifar.test_images, cifar.test_labels, cifar.statistics
         accuracy, _ = evaluate(network, experiment.prepare, *test)
         logged = runs(log_path(record, experiment.question, experiment.name))[seed]["test_accuracy"]
-        verdict = (
-            "identical" if accuracy == logged else "equal" if abs(accuracy - logged) <= SAME_WEIGHTS else "different"
-        )
+        verdict = word(accuracy == logged, abs(accuracy - logged) <= SAME_WEIGHTS)
         verdicts.append(
             Verdict(f"committed weights of {name} on the test batch", f"{accuracy:.2%}", f"{logged:.2%}", verdict)
         )
@@ -87,8 +93,7 @@ def compare_weights(cifar: data.Cifar, record: Path) -> list[Verdict]:
 def compare_attacks(cifar: data.Cifar, record: Path) -> Verdict:
     """A verdict on 200 images that are attacked again: into which category, and after how many steps."""
     experiment, _ = NETWORKS[adversarial.ATTACKED]
-    network = experiment.make_network()
-    network.load_state_dict(load_weights(weights_of(record, adversarial.ATTACKED)[0]))
+    network = committed_network(adversarial.ATTACKED, record)
     rows = [row for row in read_rows(log_path(record, "3.1", "attacks")) if row["category_before"] == row["category"]]
     rows = rows[:ATTACKED]
     index = torch.tensor([row["index"] for row in rows])
@@ -97,7 +102,7 @@ def compare_attacks(cifar: data.Cifar, record: Path) -> Verdict:
     found = list(zip(attacked.categories.tolist(), attacked.iterations.tolist()))
     same = sum((row["category_after"], row["iterations"]) == each for row, each in zip(rows, found))
     category = sum(row["category_after"] == each for row, (each, _) in zip(rows, found)) / len(rows)
-    verdict = "identical" if same == len(rows) else "equal" if category >= SAME_ATTACKS else "different"
+    verdict = word(same == len(rows), category >= SAME_ATTACKS)
     steps = statistics.mean(row["iterations"] for row in rows)
     here = f"{attacked.iterations.float().mean():.2f} steps, {same} alike"
     return Verdict(f"{len(rows)} test images attacked again", here, f"{steps:.2f} steps", verdict)
