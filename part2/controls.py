@@ -8,7 +8,7 @@ backward             each added layer's gradient is multiplied by √6, what the
 forward              what differs between images is multiplied by √6 after each added layer; gradients as they were
 both                 the two together
 unbiased             no convolution has a bias, so that nothing is added that is the same for all images
-no_epsilon           Muon normalizes gradients however small they are (PyTorch's Muon only above a norm of 1e-7)
+no_epsilon           Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
 adam                 Adam, which also divides gradients by their size, for all parameters
 sgd_vanishing        plain SGD at a rate of 0.1 without weight decay; its steps are as small as the gradients
 
@@ -100,7 +100,8 @@ CONTROLS = {
         control("forward", partial(mended_network, GAIN, 1.0)),
         control("both", partial(mended_network, GAIN, GAIN)),
         control("unbiased", unbiased_network),
-        control("no_epsilon", settings=Settings(epsilon=1e-30)),
+        # Not smaller: of momentum that fades once gradients are 0, float32 could not compute the norm any more.
+        control("no_epsilon", settings=Settings(epsilon=1e-20)),
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)),
     )

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,7 +33,7 @@ from part2 import accuracy, controls, design, gradients, signals, solution, vani
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
 from part3 import controls as transfer_controls
-from report import figures
+from report import figures, trace
 from report.runs import trial_beside
 
 TEXT = ROOT / "report" / "report.typ"
@@ -43,65 +44,89 @@ QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2
 
 def answers(out):
     """Every number of the report: what the scripts answer, and what all experiments have in common."""
+    return in_json({name: source() for name, source in sources(out).items()})
+
+
+def sources(out):
+    """The function that each part of `answers` comes from."""
     in_fp32, by_sgd = trial_beside(out, {"precision": "fp32"}), trial_beside(out, {"optimizer": "sgd"})
-    runs, fp32 = experiments(out), experiments(in_fp32)
+    return {
+        "runs": partial(experiments, out),
+        "fp32": partial(precision, out, in_fp32),
+        "sgd": partial(experiments, by_sgd),
+        "totals": partial(totals, out, in_fp32),
+        "procedure": partial(comparisons, log_path(out, "1.0", "folds"), procedure.CHOSEN),
+        "design": partial(comparisons, log_path(out, "2.0", "folds"), design.CHOSEN),
+        "solutions": partial(solutions, out),
+        "fold_training": partial(training_on_folds, log_path(out, "2.0", "folds")),
+        "constants": constants,
+        "1.1": partial(raw.answer, out),
+        "1.2": partial(normalize.answer, out),
+        "1.2 in fp32": partial(normalize.answer, in_fp32),
+        "1.3": partial(flip.answer, out),
+        "1.4": partial(crop.answer, out),
+        "gains": partial(gains, out),
+        "overfitting": partial(comparison.answer, out),
+        "2.1": partial(accuracy.answer, out),
+        "2.2": partial(gradients.answer, out),
+        "2.3": partial(vanishing.answer, out),
+        "2.3 controls": partial(controls.answer, out),
+        "2.4": partial(solution.answer, out),
+        "3.1": partial(adversarial.answer, out),
+        "3.2": partial(transfer.answer, out),
+        "3.2 controls": partial(transfer_controls.answer, out),
+        "shown": partial(adversarial.shown, out),
+        "torchattacks": partial(results.read_rows, log_path(out, "3.1", "torchattacks")),
+    }
+
+
+def constants():
+    """What is set in code rather than measured."""
+    return {
+        "settings": asdict(Settings()),
+        "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
+        "chosen": procedure.CHOSEN,
+        "best_sgd": procedure.BEST_SGD,
+        "architecture": describe(designed_network()),
+        "batchnorm": {name: getattr(designed_network().norm1, name) for name in ("eps", "momentum", "ghost")},
+        "asked": accuracy.ASKED,
+        "overfitting_images": accuracy.OVERFITTING_IMAGES,
+        "signal_images": signals.IMAGES,
+        "initializations": signals.INITIALIZATIONS,
+        "confidence": attack.CONFIDENCE,
+        "classes": list(CLASSES),
+    }
+
+
+def totals(out, in_fp32):
+    """What all runs took, and on which machines."""
     rows = [row for seeds in results.read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
-    return in_json(
-        {
-            "runs": runs,
-            "fp32": {
-                name: {"test": found["test"], "difference": results.paired_difference(runs[name]["log"], found["log"])}
-                for name, found in fp32.items()
-            },
-            "sgd": experiments(by_sgd),
-            "number_in_fp32": sum(found["test"].seeds for found in fp32.values()),
-            "procedure": comparisons(log_path(out, "1.0", "folds"), procedure.CHOSEN),
-            "design": comparisons(log_path(out, "2.0", "folds"), design.CHOSEN),
-            "solutions": of_solution(comparisons(log_path(out, "2.0", "folds"), design.SOLUTION)),
-            "fold_training": training_on_folds(log_path(out, "2.0", "folds")),
-            "chosen": procedure.CHOSEN,
-            "best_sgd": procedure.BEST_SGD,
-            "architecture": describe(designed_network()),
-            "1.1": raw.answer(out),
-            "1.2": normalize.answer(out),
-            "1.2 in fp32": normalize.answer(in_fp32),
-            "1.3": {
-                "test": flip.answer(out),
-                "difference": results.paired_difference(flip.CURVE.log(out), normalize.CURVE.log(out)),
-            },
-            "1.4": {
-                "test": crop.answer(out),
-                "difference": results.paired_difference(crop.CURVE.log(out), flip.CURVE.log(out)),
-            },
-            "overfitting": comparison.answer(out),
-            "2.1": accuracy.answer(out),
-            "2.2": gradients.answer(out),
-            "2.3": vanishing.answer(out),
-            "2.3 controls": controls.answer(out),
-            "2.4": solution.answer(out),
-            "3.1": adversarial.answer(out),
-            "3.2": transfer.answer(out),
-            "3.2 controls": transfer_controls.answer(out),
-            "shown": adversarial.shown(out),
-            "torchattacks": results.read_rows(log_path(out, "3.1", "torchattacks")),
-            "classes": list(CLASSES),
-            "overfitting_images": accuracy.OVERFITTING_IMAGES,
-            "asked": accuracy.ASKED,
-            "signal_images": signals.IMAGES,
-            "initializations": signals.INITIALIZATIONS,
-            "confidence": attack.CONFIDENCE,
-            "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
-            "number_of_runs": len(rows),
-            "hours": sum(row["seconds"] for row in rows) / 3600,
-            "settings": asdict(Settings()),
-            "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
-            "batchnorm": {name: getattr(designed_network().norm1, name) for name in ("eps", "momentum", "ghost")},
-        }
-    )
+    return {
+        "runs": len(rows),
+        "in_fp32": sum(found["test"].seeds for found in experiments(in_fp32).values()),
+        "hours": sum(row["seconds"] for row in rows) / 3600,
+        "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
+    }
 
 
-def of_solution(found):
+def precision(out, in_fp32):
+    """How each experiment ended in fp32, and bf16 minus fp32, seed by seed."""
+    logs = {name: found["log"] for name, found in experiments(out).items()}
+    return {
+        name: {"test": found["test"], "difference": results.paired_difference(logs[name], found["log"])}
+        for name, found in experiments(in_fp32).items()
+    }
+
+
+def gains(out):
+    """What questions 1.3 and 1.4 gain over the question before, seed by seed."""
+    logs = [script.CURVE.log(out) for script in (normalize, flip, crop)]
+    return dict(zip(("1.3", "1.4"), map(results.paired_difference, logs[1:], logs)))
+
+
+def solutions(out):
     """The candidates for 2.4 alone, compared with the solution."""
+    found = comparisons(log_path(out, "2.0", "folds"), design.SOLUTION)
     return {name: row for name, row in found.items() if name.startswith(design.SOLUTION.partition(" ")[0])}
 
 
@@ -246,7 +271,14 @@ def write(arguments):
 
 
 def main():
-    write(parse(parser(__doc__)))
+    flags = parser(__doc__)
+    text = "print where a number comes from, as it stands in the report (85.06; 7.6e-13), and do nothing else"
+    flags.add_argument("--trace", metavar="NUMBER", help=text)
+    arguments = parse(flags)
+    if arguments.trace:
+        print(*trace.trace(arguments.out, arguments.trace), sep="\n")
+    else:
+        write(arguments)
 
 
 if __name__ == "__main__":

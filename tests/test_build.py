@@ -71,6 +71,24 @@ def test_no_percentage_is_typed_into_the_report():
     assert not re.findall(r"\b(?:one|three|four|five) (?:seeds?|initializations)\b", prose)  # nor how many there are
 
 
+def test_a_number_is_traced_to_its_function_and_its_rows(copy, monkeypatch, capsys):
+    accuracies = {
+        row["seed"]: float(row["test_accuracy"])
+        for row in read_rows(copy / "logs" / "results.csv")
+        if row["name"] == "flip"
+    }
+    mean = 100 * sum(accuracies.values()) / len(accuracies)
+    run(monkeypatch, build, "--out", copy, "--trace", f"{mean:.2f}")
+    printed = capsys.readouterr().out
+    origin = printed[printed.index("runs > 1.3_flip > test > mean") :].split(" > ", 4)[3]
+    assert "report/build.py, experiments()" in origin and "results.csv" in origin and ".csv" in origin
+    assert [line.split(",")[:3] for line in origin.splitlines() if line.startswith("    1.3")] == [
+        ["    1.3", "flip", seed] for seed in accuracies
+    ]
+    with pytest.raises(RecordError, match="no number of the report is shown as '123.456'"):
+        run(monkeypatch, build, "--out", copy, "--trace", "123.456")
+
+
 def test_a_missing_log_is_one_line_that_names_its_script(copy, monkeypatch):
     log = copy / "logs" / "1.3_flip.csv"
     log.rename(copy / "elsewhere")
