@@ -43,7 +43,7 @@ def attacked_rows(table: Path) -> list[dict]:
 
 def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, interpolation="nearest")
-    axes.set_title(title, fontsize=6.5, pad=2)
+    axes.set_title(title, fontsize=8, pad=2)
 
 
 def pairs(out: Path, table: Path) -> None:
@@ -62,7 +62,7 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is empty: it parts the pairs.
     figure, grid = plt.subplots(
-        lines, 12, figsize=(FULL_WIDTH, 1.12 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05]
+        lines, 12, figsize=(FULL_WIDTH, 1.17 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05]
     )
     figure.get_layout_engine().set(w_pad=0.02)  # inches
     for axes in grid.flat:
@@ -76,14 +76,13 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
 
 def perturbations(out: Path, table: Path) -> None:
     """What was added to each image, amplified around gray."""
-    figure, grid = plt.subplots(2, 10, figsize=(FULL_WIDTH, 2.3))
+    figure, grid = plt.subplots(2, 10, figsize=(FULL_WIDTH, 2.1))
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
-        true, wrong = (CLASSES[row[name]] for name in ("category", "category_after"))
         difference = 0.5 + AMPLIFIED * (adversarial - original)
-        show(axes, difference.clip(0, 1), f"{true}\n→ {wrong}\n$L_\\infty$ = {row['linf']:.0f}")
-    figure.supxlabel(f"adversarial less original, × {AMPLIFIED}, around gray; $L_\\infty$ in levels", fontsize=9)
+        show(axes, difference.clip(0, 1), f"{CLASSES[row['category']]}\n$L_\\infty$ = {row['linf']:.0f}")
+    figure.supxlabel(f"adversarial minus original, × {AMPLIFIED}, around gray; $L_\\infty$ in levels", fontsize=9)
     save(figure, out, "3.1_perturbations")
 
 
@@ -111,9 +110,9 @@ def category_percentages(table: Path) -> np.ndarray:
 
 def category_matrix(out: Path, table: Path) -> None:
     """`category_percentages` as a figure."""
-    figure, axes = plt.subplots(figsize=(2.9, 2.7))
+    figure, axes = plt.subplots(figsize=(3.2, 3.0))
     heat_table(axes, category_percentages(table), CLASSES, CLASSES)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=8)
     axes.set(xlabel="category of the adversarial image", ylabel="true category")
     save(figure, out, "3.1_categories")
 
@@ -129,7 +128,7 @@ def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: li
     axes.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(percent):
         color = "white" if value > percent.max() / 2 else "black"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=7)
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=8)
 
 
 def step_sizes(out: Path, table: Path) -> None:
