@@ -60,6 +60,10 @@ class Run(NamedTuple):
                 raise RecordError(f"{error}; `python {self.command}` writes it") from None
 
 
+INPUTS = (
+    *("1.2_raw_without_batchnorm", "1.2_divided_without_batchnorm", "1.2_normalize_without_batchnorm"),
+    "1.2_divided",
+)
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
     Run("part1/procedure.py --finalists --folds 0 1 2 3 4", 8, (), ("1.0_folds",)),
@@ -74,19 +78,51 @@ RUNS = (
     ),
     Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
+    Run("part1/controls.py --normalization", 15, INPUTS, seeds=range(5)),
+    Run("part1/controls.py --shifts", 1, (), ("1.4_shifts",), seeds=range(5)),
+    Run("part1/raw.py --optimizer sgd", 4, ("1.1_raw",), seeds=range(5)),
+    Run("part1/normalize.py --optimizer sgd", 8, ("1.2_normalize", "1.2_centered"), ("1.2_gradients",), seeds=range(5)),
+    Run("part1/controls.py --normalization --optimizer sgd", 15, INPUTS, seeds=range(5)),
     Run("part2/design.py", 160, (), ("2.0_folds",)),
     Run("part2/design.py --finalists --folds 0 1 2 3 4", 200, (), ("2.0_folds",)),
     Run("part2/accuracy.py", 20, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(5)),
     Run("part2/vanishing.py", 42, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(5)),
-    Run("part2/controls.py --controls sgd_vanishing", 9, ("2.3_sgd_vanishing",)),
-    Run("part2/controls.py --controls batchnorm", 10, ("2.3_batchnorm",)),
-    Run("part2/controls.py --controls both", 12, ("2.3_both",), ("2.3_course",)),
+    Run(
+        "part2/controls.py --controls backward forward both unbiased no_epsilon adam sgd_vanishing",
+        65,
+        tuple(
+            f"2.3_{name}" for name in ("backward", "forward", "both", "unbiased", "no_epsilon", "adam", "sgd_vanishing")
+        ),
+        ("2.3_course",),
+    ),
+    Run("part2/controls.py --controls batchnorm batchnorm_residual", 20, ("2.3_batchnorm", "2.3_batchnorm_residual")),
     Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
     Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
-    Run("part2/solution.py", 33, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting"), seeds=range(3)),
+    Run("part2/solution.py", 38, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting", "2.4_course"), seeds=range(5)),
     Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
     Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
-    Run("part2/solution.py --procedure unchanged", 11, ("2.4_scaled_unchanged",)),
+    Run(
+        "part2/solution.py --cures he residual scaled_chain --procedure clipped",
+        24,
+        ("2.4_he_clipped", "2.4_residual_clipped", "2.4_scaled_chain"),
+        ("2.4_course",),
+    ),
+    Run(
+        "part2/solution.py --cures he residual scaled_chain scaled --procedure unchanged",
+        32,
+        ("2.4_he_unchanged", "2.4_residual_unchanged", "2.4_scaled_chain_unchanged", "2.4_scaled_unchanged"),
+        ("2.4_course",),
+    ),
+    # What `reproduce.py --check` is held to.
+    Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
+    Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
+    Run(
+        "part2/solution.py --iterations 200",
+        3,
+        ("2.4_scaled",),
+        ("2.4_signals", "2.4_overfitting", "2.4_course"),
+        seeds=range(3),
+    ),
     Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),
     Run(
         "part3/transfer.py",

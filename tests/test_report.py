@@ -116,7 +116,7 @@ def test_the_readme_says_what_the_logs_say():
     assert all(claim in readme.partition("## ")[0] for claim in one_digit.values())
     found = vanishing.answer(REPORT)
     factor, theory = f"{found['gradient_factor']:.3f}", f"{found['theory']:.3f}"
-    assert f"leaves {factor} of the gradient's scale, by theory √(1/6) = {theory}" in readme
+    assert f"leaves {factor} of the gradient's scale (theory: √(1/6) = {theory})" in readme
     first, last = (f"{g['end']:.2g}" for g in gradients.answer(REPORT).values())
     assert f"G = {first} in the first convolution, {last} in the last" in readme
     attacks = adversarial.answer(REPORT)
