@@ -4,7 +4,7 @@ import functools
 import os
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http.client import HTTPException
 from pathlib import Path
 
@@ -41,6 +41,9 @@ class Cifar:
         """All of it, where a part could be taken."""
         return self
 
+    def to(self, device: torch.device | str) -> "Cifar":
+        return Cifar(*(getattr(self, field.name).to(device) for field in fields(self)))
+
 
 class TrainBatch1(CIFAR10):
     """torchvision's CIFAR-10, cut to the one training batch that the assignment allows."""
@@ -64,13 +67,13 @@ def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cif
         return synthetic(device=device)
     root = find(data_dir)
     train, test = TrainBatch1(root, train=True), TrainBatch1(root, train=False)
-    return Cifar(
-        *(
-            torch.as_tensor(array, device=device).contiguous()
-            for split in (train, test)
-            for array in (split.data.transpose(0, 3, 1, 2), split.targets)
-        )
-    )
+    return Cifar(*tensors(train, device), *tensors(test, device))
+
+
+def tensors(split: CIFAR10, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images, uint8 `(N, 3, 32, 32)`, and labels, int64 `(N,)`."""
+    images = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
+    return images.to(device), torch.tensor(split.targets, device=device)
 
 
 def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:

@@ -49,12 +49,13 @@ class Experiment(NamedTuple):
 def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
     """Train each of `arguments.seeds` that is not finished, print the test accuracy, and return the log's path.
 
-    Raises `RecordError` if other seeds in the log were trained with other settings or on another kind of machine.
+    Raises `RecordError` if other seeds in the log were trained with other settings or on another kind of machine, or if
+    another process is training one of them, and `DataError` if there is no data to train on.
     """
     log = log_path(arguments.out, experiment.question, experiment.name)
     done = set() if arguments.retrain else finished(log)
     wanted = [seed for seed in arguments.seeds if seed not in done]
-    setup = {"setup": hash_of_setup(experiment, arguments)}
+    setup, iterations = {"setup": hash_of_setup(experiment, arguments)}, settings_of(experiment, arguments).iterations
     kept = [row for seed, row in runs(log).items() if seed not in wanted]
     if wanted:
         machine = machine_of(arguments)
@@ -80,13 +81,13 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
                 measure_snapshots(experiment, seed, arguments, checkpoint)
             parameters = sum(parameter.numel() for parameter in network.parameters())
             result = {"question": experiment.question, "name": experiment.name, "seed": seed}
-            result |= {"test_accuracy": accuracy, "test_loss": loss, "iterations": arguments.iterations}
+            result |= {"test_accuracy": accuracy, "test_loss": loss, "iterations": iterations}
             result |= {"parameters": parameters, "seconds": seconds, **machine, **setup, "commit": code}
             result |= {"date": datetime.date.today().isoformat()}
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
     for seed in arguments.seeds:  # kept until here: a --retrain that is stopped does not train finished seeds again
-        remove_finished(checkpoint_path(log, seed), arguments.iterations)
+        remove_finished(checkpoint_path(log, seed), iterations)
         for path in snapshots(experiment, checkpoint_path(log, seed), arguments).values():
             path.unlink(missing_ok=True)
     print(f"{experiment.question} {experiment.name}: test accuracy {final_accuracy(log)}")
@@ -147,19 +148,21 @@ def train_seed(
 
 def snapshots(experiment: Experiment, checkpoint: Path, arguments: argparse.Namespace) -> dict[int, Path]:
     """Where the weights after `WATCHED` iterations are kept until they are measured."""
-    watched = [iteration for iteration in WATCHED if experiment.watch and iteration <= arguments.iterations]
+    iterations = settings_of(experiment, arguments).iterations
+    watched = [iteration for iteration in WATCHED if experiment.watch and iteration <= iterations]
     return {iteration: checkpoint.with_name(f"{checkpoint.stem}_after{iteration}.pt") for iteration in watched}
 
 
 def measure_snapshots(experiment: Experiment, seed: int, arguments: argparse.Namespace, checkpoint: Path) -> None:
     """Write what `experiment.watch` returns for each of them into the table "course"; on the CPU.
 
-    Raises `RecordError` if one is missing.
+    Raises `RecordError` if one is missing; the same command then trains from the start.
     """
     cifar, rows = data.load(arguments.data_dir), []
     for iteration, path in snapshots(experiment, checkpoint, arguments).items():
         if not path.exists():
-            raise RecordError(f"{path} is missing: --retrain makes it again")
+            checkpoint.unlink(missing_ok=True)
+            raise RecordError(f"{path} has been removed: the same command makes it again")
         network = experiment.make_network()
         network.load_state_dict(load_weights(path))
         found = experiment.watch(network.eval(), cifar)

@@ -191,7 +191,8 @@ def run_script(main: Callable[[], None]) -> None:
     except (DataError, RecordError, FloatingPointError, OSError) as error:
         fail(str(error))
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        words = ("allocate memory", "out of memory")  # the CPU's RuntimeError, an accelerator's
+        if isinstance(error, RuntimeError) and not any(each in str(error) for each in words):
             raise
         fail("not enough memory; a smaller --batch-size needs less")
     except KeyboardInterrupt:

@@ -40,5 +40,8 @@ def accuracies(out: Path, question: str, name: str) -> dict[int, float]:
 def of(out: Path, question: str, log: Path) -> Overfitting | None:
     """The overfitting of the experiment with this log by the table of `question`; None where it is not measured."""
     training, test = accuracies(out, question, log.stem.partition("_")[2]), runs(log)
-    gaps = [accuracy - test[seed]["test_accuracy"] for seed, accuracy in training.items() if seed in test]
-    return Overfitting(statistics.mean(training.values()), mean_of(gaps)) if gaps else None
+    seeds = sorted(training.keys() & test.keys())
+    if not seeds:
+        return None
+    gaps = [training[seed] - test[seed]["test_accuracy"] for seed in seeds]
+    return Overfitting(statistics.mean(training[seed] for seed in seeds), mean_of(gaps))

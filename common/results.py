@@ -209,7 +209,7 @@ def departures_in_words(out: Path) -> str:
 
 
 def epoch_of(out: Path) -> int:
-    """Iterations per epoch of the runs under `out`."""
+    """Iterations per epoch of the runs under `out` that train on all of train batch 1."""
     return TRAIN_IMAGES // int(departures(out).get("batch_size", Settings().batch_size))
 
 
@@ -222,7 +222,9 @@ def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
 
 
 def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy of each seed in the results table; raises `RecordError` if the runs are unlike."""
+    """Test accuracy of each seed in the results table; raises `RecordError` for no runs, or runs that are unlike."""
+    if not runs(log):
+        raise RecordError(f"{log} has no finished run")
     refuse_mixture(log, list(runs(log).values()))
     return [row["test_accuracy"] for row in runs(log).values()]
 

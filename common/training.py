@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from common import gradients, preprocess
-from common.data import Cifar
+from common.data import Cifar, DataError
 from common.gradients import convolutions, magnitudes
 from common.networks import laid_out
 from common.records import RecordError, code_of, hash_of_tensors, load_checkpoint, processor, save_checkpoint
@@ -39,7 +39,10 @@ def train(
 ) -> tuple[nn.Module, dict[str, list[float]], float]:
     """Train a new network; return it, its log (a list over iterations for each column) and the seconds it took.
 
+    The log's columns are loss, train_accuracy, learning_rate (Muon's, or that of the only optimizer) and G.
+
     Args:
+        make_network: returns a new network, which takes what `prepare` returns and gives logits.
         prepare: `prepare(images, statistics, generator)` turns a batch of images into the network's input.
         cifar: whose training images are trained on, on the device that trains.
         seed: of the weights at the start, the order of images and the augmentation. The same seed gives the same
@@ -56,13 +59,13 @@ def train(
     An epoch is `N // batch_size` iterations, drawn without replacement. The logged accuracy is that of
     the batch before its step, in training mode, augmentation included.
 
-    Raises `ValueError` if the images do not fill one batch.
+    Raises `DataError` if the images do not fill one batch, and `RecordError` if the checkpoint is damaged.
     """
     torch.backends.cudnn.deterministic = True  # same seed, same result on a GPU too
     images, labels, device = cifar.train_images, cifar.train_labels, cifar.train_images.device
     epoch = len(images) // settings.batch_size
     if epoch == 0:
-        raise ValueError(f"{len(images)} images do not fill a batch of {settings.batch_size}")
+        raise DataError(f"{len(images)} training images do not fill a batch of {settings.batch_size}")
     torch.manual_seed(seed)
     network = make_network().to(device).train()
     optimizers = make_optimizers(network, settings)
@@ -75,7 +78,7 @@ def train(
         run = {**asdict(settings), "seed": seed, "precision": precision, "images": len(images), "device": device.type}
         run |= {"log_gradients": log_gradients, "torch": str(torch.__version__), "threads": torch.get_num_threads()}
         run |= {"processor": processor(device), "data": hash_of_tensors({"images": images, "labels": labels})}
-        run |= code_and_weights(network, prepare)
+        run |= {"snapshots": sorted(snapshots), **code_and_weights(network, prepare)}
         start, seconds = resume(checkpoint, run, state)
     else:
         start, seconds = 0, 0.0

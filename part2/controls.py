@@ -41,7 +41,10 @@ GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
 
 
 def batchnorm_residual_network():
-    """The same in ten residual blocks, each of which starts as the identity: its last BatchNorm scales by 0."""
+    """`batchnorm_network` with its added layers in ten residual blocks.
+
+    Each block starts as the identity: its last BatchNorm scales by 0.
+    """
     layers = []
     for _ in range(ADDED // 2):
         first, second = (nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1) for _ in range(2))
@@ -149,7 +152,7 @@ def ending(out, log):
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     name = log.stem.removeprefix("2.3_")
-    course = [row for row in vanishing.course_of(out, name) if row["convolution"] == 1 + ADDED]
+    course = [row for row in signals.course_of(out, "2.3", name) if row["convolution"] == 1 + ADDED]
     last = max((row["iteration"] for row in course), default=0)
     shares = [row for row in course if row["iteration"] == last]
     return {
@@ -157,8 +160,8 @@ def ending(out, log):
         "end": end,
         "image_share": [row["image_variance"] / row["mean_square"] if row["mean_square"] else 0.0 for row in shares],
         "scale": {str(row["iteration"]): row["mean_square"] for row in course if row["seed"] == course[0]["seed"]},
-        "least_live": vanishing.least_live(out, name),
-        "last_nonzero": vanishing.last_nonzero(log),
+        "least_live": signals.least_live(out, "2.3", name),
+        "last_nonzero": signals.last_nonzero(log),
         "test": results.final_accuracy(log),
     }
 
@@ -170,7 +173,11 @@ def main():
     group.add_argument("--depth", type=kind, nargs="+", default=[0, 2, 5, 10], metavar="N", help=text)
     group.add_argument("--controls", choices=CONTROLS, nargs="+", metavar="NAME", help="train these, see above")
     arguments = options.parse(parser)
-    for each in [CONTROLS[name] for name in arguments.controls or ()] or map(of_depth, arguments.depth):
+    if arguments.controls:
+        chosen = [CONTROLS[name] for name in arguments.controls]
+    else:
+        chosen = [of_depth(added) for added in arguments.depth]
+    for each in chosen:
         experiment.run(each, arguments)
     if "sgd_vanishing" in (arguments.controls or ()):
         vanishing.draw_training(arguments.out)

@@ -20,7 +20,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm whose statistics in training are those of every `ghost` images by themselves (Hoffer et al. 2017).
 
     It is what BatchNorm does where several GPUs share a batch. Statistics of fewer images are noisier,
-    and that noise keeps a network from memorizing 10,000 images. In evaluation it is BatchNorm.
+    and that noise keeps a network from memorizing 10,000 images. In evaluation it is BatchNorm. Its running
+    statistics are updated once for each part: with 4 parts a batch, a momentum of 0.1 acts as 1 - 0.9⁴ = 0.34.
     """
 
     def __init__(self, channels: int, ghost: int = GHOST):
@@ -131,7 +132,7 @@ def numbered(*layers: nn.Module, **last: nn.Module) -> nn.Sequential:
     return network
 
 
-def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> list[dict[str, str | int]]:
+def describe(network: nn.Module) -> list[dict[str, str | int]]:
     """What the built network is: a row for each layer in forward order, for a report's table.
 
     Columns: layer (name), kind, kernel, channels (of the output), stride, padding, output (size of
@@ -161,7 +162,7 @@ def describe(network: nn.Module, input_shape: tuple[int, ...] = (3, 32, 32)) -> 
     hooks = [layer.register_forward_hook(note) for layer in names]
     parameter = next(network.parameters())
     with torch.no_grad(), evaluation_mode(network):
-        network(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+        network(torch.zeros(1, 3, 32, 32, device=parameter.device, dtype=parameter.dtype))
     for hook in hooks:
         hook.remove()
     return rows

@@ -17,9 +17,9 @@ from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
 FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": "--"}  # convolutions
 
 
-def medians(magnitudes: np.ndarray, bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Median of G over seeds and over each 1/`bins` of the iterations: the bins' edges, and `(convolutions, bins)`."""
-    edges = np.linspace(0, magnitudes.shape[-1], min(bins, magnitudes.shape[-1]) + 1).round().astype(int)
+def medians(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median of G over seeds and over each 1/200 of the iterations: the bins' edges, and `(convolutions, bins)`."""
+    edges = np.linspace(0, magnitudes.shape[-1], min(200, magnitudes.shape[-1]) + 1).round().astype(int)
     cells = [np.median(magnitudes[..., first:last], axis=(0, 2)) for first, last in itertools.pairwise(edges)]
     return edges, above_zero(np.stack(cells, axis=1))
 

@@ -13,7 +13,7 @@ from common import data
 from common.data import Cifar
 from common.experiment import measure_once
 from common.gradients import convolutions
-from common.results import epoch_of, read_log, read_rows
+from common.results import epoch_of, log_path, read_log, read_rows
 
 INITIALIZATIONS, IMAGES = 5, 32  # of `measure_new_networks`
 # What PyTorch's default initialization leaves of a mean square in a layer of convolution and ReLU (question 2.3):
@@ -149,3 +149,36 @@ def gradient_factor(table: Path, network: str, added: int) -> float:
     convolution = column(table, network, "convolution")[0]
     gradient = geometric_mean(column(table, network, "gradient"), axis=0)
     return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
+
+
+def last_nonzero(log: Path) -> list[int]:
+    """The last iteration at which G of the first convolution is not exactly 0, for each seed; 0 if there is none."""
+    return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, 0]]
+
+
+def peak(log: Path) -> list[dict]:
+    """The largest G of the first convolution, and at which iteration, for each seed."""
+    first = magnitudes_of(log)[:, 0]
+    return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in first]
+
+
+def course_of(out: Path, question: str, name: str) -> list[dict]:
+    """The rows of the question's table "course" for the experiment of this name."""
+    return [row for row in read_rows(log_path(out, question, "course")) if row["name"] == name]
+
+
+def first_dead(out: Path, question: str, name: str) -> list[dict]:
+    """For each seed, the first watched iteration after which a layer has no live channel, and the first such layer."""
+    rows = course_of(out, question, name)
+    dead = [(row["seed"], row["iteration"], row["convolution"]) for row in rows if row["live"] == 0]
+    first = [min(row for row in dead if row[0] == seed) for seed in sorted({seed for seed, *_ in dead})]
+    return [{"seed": seed, "iteration": iteration, "convolution": layer} for seed, iteration, layer in first]
+
+
+def least_live(out: Path, question: str, name: str) -> list[dict]:
+    """For each trained network of this name, the layer with the smallest share of live channels."""
+    rows = course_of(out, question, name)
+    last = max((row["iteration"] for row in rows), default=0)
+    shares = [(row["seed"], row["live"], row["convolution"]) for row in rows if row["iteration"] == last]
+    least = [min(share for share in shares if share[0] == seed) for seed in sorted({seed for seed, _, _ in shares})]
+    return [{"seed": seed, "live": live, "convolution": convolution} for seed, live, convolution in least]

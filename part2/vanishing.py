@@ -102,10 +102,10 @@ def answer(out):
         "train_accuracy": results.last_epoch(log, "train_accuracy"),
         "loss": results.last_epoch(log, "loss"),
         "first_step": {"first": start[0], "last": start[-1]},  # G
-        "last_nonzero": last_nonzero(log),
-        "peak": peak(log),
-        "first_dead": first_dead(out, EXPERIMENT.name),
-        "least_live": least_live(out, EXPERIMENT.name),
+        "last_nonzero": signals.last_nonzero(log),
+        "peak": signals.peak(log),
+        "first_dead": signals.first_dead(out, "2.3", EXPERIMENT.name),
+        "least_live": signals.least_live(out, "2.3", EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
         "left": {  # of the last convolution's gradient, at the last added one and at the first
@@ -119,39 +119,6 @@ def answer(out):
         "theory_with_active": (signals.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
         "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
     }
-
-
-def last_nonzero(log):
-    """The last iteration at which G of the first convolution is not exactly 0, for each seed; 0 if there is none."""
-    return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in signals.magnitudes_of(log)[:, 0]]
-
-
-def peak(log):
-    """The largest G of the first convolution, and at which iteration, for each seed."""
-    first = signals.magnitudes_of(log)[:, 0]
-    return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in first]
-
-
-def course_of(out, name):
-    """The rows of the table "course" for the network of this name."""
-    return [row for row in results.read_rows(results.log_path(out, "2.3", "course")) if row["name"] == name]
-
-
-def first_dead(out, name):
-    """For each seed, the first watched iteration after which a layer has no live channel, and the first such layer."""
-    rows = course_of(out, name)
-    dead = [(row["seed"], row["iteration"], row["convolution"]) for row in rows if row["live"] == 0]
-    first = [min(row for row in dead if row[0] == seed) for seed in sorted({seed for seed, *_ in dead})]
-    return [{"seed": seed, "iteration": iteration, "convolution": layer} for seed, iteration, layer in first]
-
-
-def least_live(out, name):
-    """For each trained network of this name, the layer with the smallest share of live channels."""
-    rows = course_of(out, name)
-    last = max((row["iteration"] for row in rows), default=0)
-    shares = [(row["seed"], row["live"], row["convolution"]) for row in rows if row["iteration"] == last]
-    least = [min(share for share in shares if share[0] == seed) for seed in sorted({seed for seed, _, _ in shares})]
-    return [{"seed": seed, "live": live, "convolution": convolution} for seed, live, convolution in least]
 
 
 def new_network(cifar):
@@ -188,6 +155,7 @@ def show_how_to_run(cifar, arguments):
     from common.training import train  # here, because who only draws from logs needs no trainer
 
     steps = 4
+    cifar = cifar.to(arguments.device)
     *_, seconds = train(vanishing_network, prepare, cifar, Settings(iterations=steps), 0, arguments.precision)
     short, full = (math.ceil(seconds / steps / 60 * iterations) for iterations in (300, Settings().iterations))
     print(f"to see it fail on this machine (about {short} min): python part2/vanishing.py --iterations 300")

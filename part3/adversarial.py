@@ -33,8 +33,11 @@ SHOWN = 2  # images of each category
 
 def first_of_each_category(rows):
     """The rows of the first images of each category that are classified correctly: none is chosen by its looks."""
-    correct = [row for row in rows if row["category_before"] == row["category"]]
-    return [row for category in range(10) for row in [row for row in correct if row["category"] == category][:SHOWN]]
+    chosen = []
+    for category in range(10):
+        correct = [row for row in rows if row["category_before"] == row["category"] == category]
+        chosen += correct[:SHOWN]
+    return chosen
 
 
 def save_images(folder, rows, images, attacked):
@@ -162,10 +165,10 @@ def same_kind(rows):
     return shares
 
 
-def favorites(table, number=3):
-    """The most frequent changes of category, as shares of the images of the true one."""
+def favorites(table):
+    """The three most frequent changes of category, as shares of the images of the true one."""
     percent = plots.category_percentages(table)
-    places = [np.unravel_index(place, percent.shape) for place in percent.argsort(axis=None)[::-1][:number]]
+    places = [np.unravel_index(place, percent.shape) for place in percent.argsort(axis=None)[::-1][:3]]
     return [
         {"category": CLASSES[true], "as": CLASSES[wrong], "share": percent[true, wrong] / 100} for true, wrong in places
     ]

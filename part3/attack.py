@@ -18,7 +18,7 @@ BATCH = 250  # images that go through the network at once: about the fastest on 
 class Attacked(NamedTuple):
     """What `attack` made of N images, in their order."""
 
-    images: torch.Tensor  # float32 (N, C, H, W), 0..255
+    images: torch.Tensor  # (N, C, H, W), 0..255; float32, or as the images that were floating-point before
     categories: torch.Tensor  # int64 (N,): what the network takes them for
     confidences: torch.Tensor  # float32 (N,): the softmax probability of that
     iterations: torch.Tensor  # int64 (N,): steps taken
@@ -61,6 +61,8 @@ def attack(
             it is left as it was: mode, weights and their gradients.
         images, labels: uint8 or float `(N, C, H, W)` in 0..255, and the true categories, int64 `(N,)`.
         epsilon: in intensity levels. With a whole number, images that are 8-bit images stay such.
+        confidence: the softmax probability, 0..1, that a wrong category must reach.
+        max_iterations: steps that an image may take.
         description: of the progress bar; None shows no bar.
 
     Raises `FloatingPointError` if a logit is not a finite number.
@@ -76,15 +78,14 @@ def attack(
         for iteration in range(max_iterations + 1):
             for batch in active.split(BATCH):
                 logits, gradient = gradient_of_pixels(network, images[batch], labels[batch])
-                if not logits.isfinite().all():
-                    raise FloatingPointError(f"the network's logits are not finite after {iteration} iterations")
                 confidences[batch], categories[batch] = logits.softmax(1).max(1)
-                iterations[batch] = iteration
-                succeeded[batch] = (categories[batch] != labels[batch]) & (confidences[batch] >= confidence)
+                done = (categories[batch] != labels[batch]) & (confidences[batch] >= confidence)
+                succeeded[batch], iterations[batch] = done, iteration
                 if iteration < max_iterations:
-                    moving = batch[~succeeded[batch]]
-                    step = epsilon * gradient[~succeeded[batch]].sign()
-                    images[moving] = (images[moving] + step).clamp(0, 255)
+                    moved = (images[batch] + epsilon * gradient.sign()).clamp(0, 255)
+                    images[batch] = torch.where(done[:, None, None, None], images[batch], moved)
+            if not confidences.isfinite().all():
+                raise FloatingPointError(f"the network's logits are not finite after {iteration} iterations")
             active = active[~succeeded[active]]
             bar.update(number - len(active) - bar.n)
             if len(active) == 0:
@@ -98,10 +99,9 @@ def momentum_attack(
     labels: torch.Tensor,
     epsilon: float = EPSILON,
     max_iterations: int = MAX_ITERATIONS,
-    decay: float = 1.0,
 ) -> torch.Tensor:
     """The images after `max_iterations` steps along the sign of accumulated gradients (Dong et al. 2018, arXiv
-    1710.06081): g ← decay · g + ∇ₓJ/‖∇ₓJ‖₁, x ← x + ε·sign(g). Arguments as of `attack`.
+    1710.06081, without decay): g ← g + ∇ₓJ/‖∇ₓJ‖₁, x ← x + ε·sign(g). Arguments as of `attack`.
     """
     images = images.float().clone()
     accumulated = torch.zeros_like(images)
@@ -111,7 +111,7 @@ def momentum_attack(
                 _, gradient = gradient_of_pixels(network, images[batch], labels[batch])
                 # The mean stands for the norm, whose multiple it is; of a gradient that is 0 it is not a divisor.
                 size = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
-                accumulated[batch] = decay * accumulated[batch] + gradient / size
+                accumulated[batch] += gradient / size
                 images[batch] = (images[batch] + epsilon * accumulated[batch].sign()).clamp(0, 255)
     return images
 

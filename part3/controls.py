@@ -37,7 +37,7 @@ from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
 from part3 import plots
 from part3.attack import OnPixels, attack, momentum_attack, predict
-from part3.measures import coin_flips, gradients_of
+from part3.measures import directions, gradients_of, random_signs
 from part3.networks import on_pixels
 from part3.transfer import EQUAL_STEPS as STEPS
 from part3.transfer import UNREACHABLE
@@ -95,29 +95,29 @@ def pairs(networks, images, labels, accuracies):
         for victim, network in networks.items():
             if victim == source or victim in ONLY_ATTACKING:
                 continue
-            cosines = F.cosine_similarity(gradients[source].double(), gradients[victim].double())
+            cosines = F.cosine_similarity(directions(gradients[source]), directions(gradients[victim]))
             yield {
                 "source": source,
                 "victim": victim,
                 "images": len(labels),
                 "accuracy": (predict(network, made)[0] == labels).float().mean().item(),
-                "cosine": cosines.mean().item(),
+                "cosine": cosines.nanmean().item(),
                 "source_accuracy": accuracies[source],
                 "victim_gradient": gradients[victim].abs().sum(1).mean().item(),
             }
 
 
-def kinds_of_steps(networks, images, labels, source="1.4", victims=("2.1", "2.4")):
-    """Rows for attacks on one network that all move a pixel by up to `STEPS` levels, and for random signs."""
-    network = networks[source]
+def kinds_of_steps(networks, images, labels):
+    """Rows for attacks on 1.4's network that all move a pixel by up to `STEPS` levels, and for random signs."""
+    network = networks["1.4"]
     made = {
-        "random signs": (images + STEPS * torch.where(coin_flips(images), 1.0, -1.0)).clamp(0, 255),
+        "random signs": (images + STEPS * random_signs(images)).clamp(0, 255),
         "one step": attack(network, images, labels, STEPS, UNREACHABLE, 1).images,
         f"{STEPS} steps": attack(network, images, labels, 1.0, UNREACHABLE, STEPS).images,
         f"{STEPS} steps with momentum": momentum_attack(network, images, labels, 1.0, STEPS),
     }
     for kind, inputs in made.items():
-        for victim in (source, *victims):
+        for victim in ("1.4", "2.1", "2.4"):
             yield {
                 "attack": kind,
                 "victim": victim,

@@ -46,18 +46,18 @@ def radial_power(images):
     The mean of |F|² over images, channels and all frequencies that round to this distance; F is the Fourier transform
     of an image less its mean, and normalized: white noise has its variance at every distance.
     """
-    centered = images.double() - images.double().mean((2, 3), keepdim=True)
+    images = images.cpu().double()  # which not every device has
+    centered = images - images.mean((2, 3), keepdim=True)
     power = torch.fft.fft2(centered, norm="ortho").abs().square().mean((0, 1))
-    cycles = [torch.fft.fftfreq(size, 1 / size, device=images.device) for size in power.shape]
+    cycles = [torch.fft.fftfreq(size, 1 / size) for size in power.shape]
     distance = torch.hypot(cycles[0][:, None], cycles[1]).round().long()
     return torch.stack([power[distance == radius].mean() for radius in range(power.shape[1] // 2 + 1)])
 
 
-def spectrum(images, attacked, seed=0):
+def spectrum(images, attacked):
     """Rows of `radial_power` of natural images, of what an attack changed, and of the same change with random signs."""
     difference = attacked - images
-    heads = coin_flips(difference, seed)
-    kinds = {"natural": images, "change": difference, "random": torch.where(heads, difference, -difference)}
+    kinds = {"natural": images, "change": difference, "random": difference * random_signs(difference)}
     powers = {name: radial_power(kind).tolist() for name, kind in kinds.items()}
     return [{"frequency": radius, **dict(zip(powers, values))} for radius, values in enumerate(zip(*powers.values()))]
 
@@ -66,6 +66,14 @@ def gradients_of(network, images, labels):
     """The gradient of each image's loss with respect to its pixels, `(N, 3072)`."""
     batches = zip(images.float().split(100), labels.split(100))
     return torch.cat([gradient_of_pixels(network, *batch)[1] for batch in batches]).flatten(1)
+
+
+def directions(gradients):
+    """Gradients `(N, 3072)`, each divided by its largest absolute value; NaN where all of it is 0.
+
+    Their size says how sure a network is, and may be too small for float32 to square.
+    """
+    return gradients / gradients.abs().amax(1, keepdim=True)
 
 
 def zero_gradients(network, images, labels):
@@ -90,7 +98,7 @@ def sweep(network, images, labels, epsilons, max_iterations):
         }
 
 
-def interval(share, number):
+def wilson_interval(share, number):
     """The 95 % interval of a share of `number` images (Wilson 1927)."""
     z2 = 1.96**2
     center = share + z2 / (2 * number)
@@ -98,20 +106,19 @@ def interval(share, number):
     return (center - half) / (1 + z2 / number), (center + half) / (1 + z2 / number)
 
 
-def coin_flips(like, seed=0):
-    """Heads or tails, bool of the shape of `like` and on its device."""
-    generator = torch.Generator(like.device).manual_seed(seed)
-    return torch.rand(like.shape, generator=generator, device=like.device) < 0.5
+def random_signs(like):
+    """1 or -1 with equal probability, float of the shape of `like` and on its device; the same in every call."""
+    generator = torch.Generator(like.device).manual_seed(0)
+    return torch.where(torch.rand(like.shape, generator=generator, device=like.device) < 0.5, 1.0, -1.0)
 
 
-def controls(images, attacked, seed=0):
+def inputs_of_equal_size(images, attacked):
     """The attack's images, and controls that differ from the originals by as much: `{kind: images}`.
 
     Random signs are the attack's own where 0 or 255 leaves no room for the opposite.
     """
     difference = attacked - images
-    heads = coin_flips(difference, seed)
-    opposite = images - difference
+    heads, opposite = random_signs(difference) > 0, images - difference
     return {
         "original": images,
         "random signs": torch.where(heads & (opposite >= 0) & (opposite <= 255), opposite, attacked),
@@ -135,11 +142,11 @@ def feed(victim, source, images, attacked, labels, name, victim_name):
     """
     mistakes, _ = predict(source, attacked)
     second = runner_up(victim, images, labels)
-    for kind, inputs in controls(images, attacked).items():
+    for kind, inputs in inputs_of_equal_size(images, attacked).items():
         categories, _ = predict(victim, inputs)
         wrong = categories != labels
         accuracy = 1 - wrong.float().mean().item()
-        low, high = interval(accuracy, len(labels))
+        low, high = wilson_interval(accuracy, len(labels))
         yield {
             "images": name,
             "number": len(labels),
@@ -160,11 +167,7 @@ def alignment(networks, images, labels):
 
     Two controls: the second network's gradient for another image, and random numbers.
     """
-    gradients = {}
-    for name, network in networks.items():
-        gradient = gradients_of(network, images, labels)
-        # Their scale says how sure a network is, and may be tiny; directions are compared.
-        gradients[name] = gradient / gradient.abs().amax(1, keepdim=True)
+    gradients = {name: directions(gradients_of(network, images, labels)) for name, network in networks.items()}
     first, second, *_ = gradients
     gradients[f"{second}, another image"] = gradients[second].roll(1, 0)
     generator = torch.Generator(images.device).manual_seed(0)

@@ -75,21 +75,14 @@ def measure(networks, images, labels, shown, epsilon, max_iterations):
         rows["epsilon"] += [{"epsilon": step, **row} for row in fed]
 
     attacked = attack_of(source, images, labels, description="all test images").images.round()
-    rows["verdicts"] = [
-        {"shown": number, "victim": name, "category": category, "confidence": confidence}
-        for name in (VICTIM, THIRD)
-        for number, (category, confidence) in enumerate(
-            zip(*(each.tolist() for each in predict(networks[name], shown[1])))
-        )
-    ]
-    rows["transfer"] = [
-        row
-        for name in (VICTIM, THIRD)
-        for row in (
-            *feed(networks[name], source, *shown, "shown", name),
-            *feed(networks[name], source, images, attacked, labels, "all", name),
-        )
-    ]
+    rows["verdicts"], rows["transfer"] = [], []
+    for name in (VICTIM, THIRD):
+        categories, confidences = (each.tolist() for each in predict(networks[name], shown[1]))
+        for number, (category, confidence) in enumerate(zip(categories, confidences)):
+            row = {"shown": number, "victim": name, "category": category, "confidence": confidence}
+            rows["verdicts"].append(row)
+        rows["transfer"] += feed(networks[name], source, *shown, "shown", name)
+        rows["transfer"] += feed(networks[name], source, images, attacked, labels, "all", name)
     return rows
 
 

@@ -114,7 +114,7 @@ def test_no_images_are_no_error():
 def test_controls_differ_from_the_originals_as_much_as_the_attack_does():
     images = torch.tensor([0, 1, 128, 254, 255.0]).repeat(4, 3, 8, 1)
     attacked = images + torch.tensor([3, -1, 3, 1, -3.0])
-    inputs = measures.controls(images, attacked)
+    inputs = measures.inputs_of_equal_size(images, attacked)
     distance = (attacked - images).abs()
     assert torch.equal((inputs["random signs"] - images).abs(), distance)
     middle = (inputs["random signs"] - images)[..., 2]
@@ -124,5 +124,5 @@ def test_controls_differ_from_the_originals_as_much_as_the_attack_does():
 
 def test_the_interval_is_wilsons():
     """Against the interval of R's prop.test(correct = FALSE)."""
-    assert measures.interval(4 / 20, 20) == pytest.approx((0.0807, 0.4160), abs=1e-4)
-    assert measures.interval(0.0, 20) == pytest.approx((0, 0.1611), abs=1e-4)
+    assert measures.wilson_interval(4 / 20, 20) == pytest.approx((0.0807, 0.4160), abs=1e-4)
+    assert measures.wilson_interval(0.0, 20) == pytest.approx((0, 0.1611), abs=1e-4)

@@ -119,7 +119,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_in_the_same_table(start_main, 
         ("--folds 5", "5 is not in 0 … 4"),
         ("--candidates nobody", "invalid choice: 'nobody'"),
         ("--optimizer sgd", "each candidate has its own"),
-        ("--batch-size 9000", "only 8000 images are not held out"),
+        ("--batch-size 9000", "8000 training images do not fill a batch of 9000"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(flags, expected, tmp_path, monkeypatch, capsys):
