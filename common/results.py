@@ -102,6 +102,8 @@ TABLES = {
     "folds": f"""candidate:text fold:whole seed:whole | images:whole accuracy:share loss:float train_accuracy:share
         seconds:finite {SETTINGS} {MACHINE} setup:text correct:bits""",
     "gradients": "input:text | cosine:finite norm_ratio:finite",
+    "statistics": "channel:text | mean:finite std:finite",
+    "norms": "name:text seed:whole convolution:whole | new:finite trained:finite",
     "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
     "shifts": "name:text seed:whole batch:text change:text | accuracy:share",
     "course": f"name:text seed:whole iteration:whole convolution:whole | {SIGNALS.replace('finite', 'float')}",

@@ -24,7 +24,6 @@ from torch.nn import functional as F
 
 from common import data, experiment, options, plots, preprocess, results
 from common.networks import table1_network
-from common.records import write_rows
 
 
 def prepare(images, statistics, generator=None):
@@ -67,23 +66,34 @@ def compare_gradients(images, labels, statistics):
     return rows
 
 
+def channel_rows(statistics):
+    """Rows: mean and standard deviation of each channel over the training images, in intensity levels."""
+    mean, std = (values.flatten().tolist() for values in statistics)
+    return [dict(zip(("channel", "mean", "std"), row)) for row in zip(("red", "green", "blue"), mean, std)]
+
+
+def tables_in(out):
+    return {name: results.log_path(out, "1.2", name) for name in ("gradients", "statistics")}
+
+
 def draw(out):
     plots.accuracy_curves(out, CURVE, "Normalized")
 
 
 def answer(out):
-    """Test accuracy over the seeds, differences between the three inputs seed by seed, and the cosines."""
+    """Test accuracy over the seeds, differences between the three inputs seed by seed, cosines, and the statistics."""
     raw, normalized, centered = (
         results.log_path(out, question, name)
         for question, name in [("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered")]
     )
-    gradients = results.read_rows(results.log_path(out, "1.2", "gradients"))
+    gradients, statistics = (results.read_rows(table) for table in tables_in(out).values())
     return {
         "test": results.final_accuracy(normalized),
         "normalized minus raw": results.paired_difference(normalized, raw),
         "centered minus raw": results.paired_difference(centered, raw),
         "normalized minus centered": results.paired_difference(normalized, centered),
         "cosines": {row["input"]: row["cosine"] for row in gradients},
+        "statistics": statistics,
     }
 
 
@@ -91,10 +101,13 @@ def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(EXPERIMENT, arguments)
     experiment.run(CONTROL, arguments)
-    gradients = results.log_path(arguments.out, "1.2", "gradients")
-    if arguments.retrain or not experiment.is_measured(gradients, {}):
+
+    def measure():
         cifar = data.load(arguments.data_dir, arguments.device)
-        write_rows(gradients, compare_gradients(cifar.train_images[:1000], cifar.train_labels[:1000], cifar.statistics))
+        gradients = compare_gradients(cifar.train_images[:1000], cifar.train_labels[:1000], cifar.statistics)
+        return {"gradients": gradients, "statistics": channel_rows(cifar.statistics)}
+
+    experiment.measure_once(tables_in(arguments.out), (), arguments.retrain, measure)
     draw(arguments.out)
     found = answer(arguments.out)
     for name, cosine in found["cosines"].items():

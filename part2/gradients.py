@@ -4,6 +4,10 @@ G = max |∂L/∂w| over a convolution's weights, where L is the cross-entropy, 
 iteration of question 2.1's own run (`magnitudes` in common/gradients.py). This script draws it; where that run is
 missing, it is trained first.
 
+With BatchNorm after a convolution, the loss does not depend on the scale of its weights, so that the gradient is
+inversely proportional to their norm. The norms of new and of trained weights are measured to tell how much of the
+difference between layers this explains.
+
 Predict before you run: which of the two has the larger gradient?
 """
 
@@ -12,9 +16,25 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import experiment, options
+import torch
+
+from common import experiment, options, results
+from common.gradients import convolutions
 from common.plots import drawn
 from part2 import accuracy, plots, signals
+from part2.networks import designed_network
+
+
+def measure_norms(network, cifar):
+    """Rows: the norm of each convolution's weights in a new network (seed 0) and in the trained one."""
+    torch.manual_seed(0)
+    new, trained = (
+        [layer.weight.norm().item() for layer in convolutions(each)] for each in (designed_network(), network)
+    )
+    return [
+        {"convolution": number, "new": before, "trained": after}
+        for number, (before, after) in enumerate(zip(new, trained), start=1)
+    ]
 
 
 def draw(out):
@@ -24,20 +44,34 @@ def draw(out):
 
 
 def answer(out):
-    """G at the first step, and its median over the last epoch, of the first and the last convolution."""
-    start, end = signals.start_and_end(accuracy.CURVE.log(out))
-    return {
-        "first": {"start": start[0], "end": end[0]},
-        "last": {"start": start[-1], "end": end[-1]},
-    }
+    """Of the first and the last convolution: G at the first step, its least median over an epoch, and the last one.
+
+    And the norm of their weights in new and in trained networks, a mean over seeds.
+    """
+    log = accuracy.CURVE.log(out)
+    start, end = signals.start_and_end(log)
+    lowest = signals.lowest_epoch(log)
+    norms = results.read_rows(results.log_path(out, "2.2", "norms"))
+    found = {}
+    for place, layer in [("first", 0), ("last", -1)]:
+        found[place] = {"start": start[layer], "lowest": lowest[layer], "end": end[layer]}
+        mine = [row for row in norms if row["convolution"] == (layer % len(start)) + 1]
+        for name in ("new", "trained"):
+            found[place][f"norm_{name}"] = sum(row[name] for row in mine) / len(mine)
+    return found
 
 
 def main():
     arguments = options.parse(options.parser(__doc__))
     experiment.run(accuracy.EXPERIMENT, arguments)
+    norms = results.log_path(arguments.out, "2.2", "norms")
+    experiment.measure_trained(accuracy.EXPERIMENT, norms, measure_norms, arguments)
     draw(arguments.out)
     for place, g in answer(arguments.out).items():
-        print(f"G of the {place} convolution: {g['start']:.2g} at the first step, {g['end']:.2g} in the last epoch")
+        print(
+            f"G of the {place} convolution: {g['start']:.2g} at the first step, {g['end']:.2g} in the last epoch; "
+            f"norm of its weights: {g['norm_new']:.2f} in a new network, {g['norm_trained']:.2f} in a trained one"
+        )
     print(drawn(arguments.out))
 
 

@@ -129,6 +129,13 @@ def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
     return geometric_mean(magnitudes[..., 0], axis=0), np.median(magnitudes[..., -epoch:], axis=(0, 2))
 
 
+def lowest_epoch(log: Path) -> np.ndarray:
+    """Each convolution's lowest median of G over an epoch and the seeds."""
+    magnitudes, epoch = magnitudes_of(log), epoch_of(log.parents[1])
+    epochs = np.split(magnitudes, range(epoch, magnitudes.shape[-1], epoch), axis=-1)
+    return np.min([np.median(each, axis=(0, 2)) for each in epochs], axis=0)
+
+
 def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
     """The mean for what spans orders of magnitude; 0 if any value is 0."""
     with np.errstate(divide="ignore"):
