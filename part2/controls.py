@@ -159,7 +159,7 @@ def ending(out, log):
         "first_step": start,
         "end": end,
         "image_share": [row["image_variance"] / row["mean_square"] if row["mean_square"] else 0.0 for row in shares],
-        "scale": {str(row["iteration"]): row["mean_square"] for row in course if row["seed"] == course[0]["seed"]},
+        "scale": signals.scales(out, "2.3", name, 1 + ADDED),
         "least_live": signals.least_live(out, "2.3", name),
         "last_nonzero": signals.last_nonzero(log),
         "test": results.final_accuracy(log),

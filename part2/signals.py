@@ -174,6 +174,12 @@ def course_of(out: Path, question: str, name: str) -> list[dict]:
     return [row for row in read_rows(log_path(out, question, "course")) if row["name"] == name]
 
 
+def scales(out: Path, question: str, name: str, convolution: int) -> dict[str, float]:
+    """The mean square of what follows this convolution, by the number of iterations, in the first seed."""
+    rows = [row for row in course_of(out, question, name) if row["convolution"] == convolution]
+    return {str(row["iteration"]): row["mean_square"] for row in rows if row["seed"] == rows[0]["seed"]}
+
+
 def first_dead(out: Path, question: str, name: str) -> list[dict]:
     """For each seed, the first watched iteration after which a layer has no live channel, and the first such layer."""
     rows = course_of(out, question, name)

@@ -164,18 +164,23 @@ def draw(out):
         xlabel="question or cure",
     )
     plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
-    plots.course(out, "2.4", [curve_of(name)._replace(label=name) for name in CURES])
+    clipped = [curve_of(name)._replace(name=experiment_of(name, "clipped").name, label=PARTS[name]) for name in PARTS]
+    plots.course(out, "2.4", clipped)
     solution = curve_of(SOLUTION).log(out)
     if results.finished(solution):
         plots.gradient_curves(out, "2.4", {"The solution": solution})
 
 
 def answer(out):
-    """The table, the solution's overfitting, and what an added layer of each new network leaves of the gradient."""
+    """The table, the factorial, the solution's overfitting, and what a new network's added layer leaves of the gradient.
+
+    `scale` is the mean square of the added layers' output over training, with clipped gradients.
+    """
     signals_table = results.log_path(out, "2.4", "signals")
     return {
         "table": table(out),
         "factorial": factorial(out),
+        "scale": {name: signals.scales(out, "2.4", experiment_of(name, "clipped").name, 1 + ADDED) for name in PARTS},
         "overfitting": overfitting.of(out, "2.4", curve_of(SOLUTION).log(out)),
         "gradient_factor": {name: signals.gradient_factor(signals_table, name, ADDED) for name in CURES},
     }
