@@ -172,9 +172,10 @@ def draw(out):
 
 
 def answer(out):
-    """The table, the factorial, the solution's overfitting, and what a new network's added layer leaves of the gradient.
+    """The table, the factorial, the solution's overfitting, and two measurements of how signals keep their scale.
 
-    `scale` is the mean square of the added layers' output over training, with clipped gradients.
+    `gradient_factor` is what an added layer of a new network leaves of the gradient's scale; `scale` the mean square
+    of the added layers' output over training, with clipped gradients.
     """
     signals_table = results.log_path(out, "2.4", "signals")
     return {

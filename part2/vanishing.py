@@ -142,8 +142,8 @@ def new_network(cifar):
 
 
 def show_new_network(rows):
-    print("A new network, measured now, and theory: what is left of the gradient on its way back from the last")
-    print("convolution, and of the difference between images on its way from the first.")
+    print("Measured now, in a new network: the scale of the gradient relative to that at the last convolution,")
+    print("and of the differences between images relative to that after the first.")
     print("convolution   gradient    theory     images    theory")
     for row in rows[::5]:
         backward = f"{row['gradient']:8.1e}   {row['gradient_theory']:7.1e}"
@@ -151,43 +151,31 @@ def show_new_network(rows):
 
 
 def show_how_to_run(cifar, arguments):
-    """Two commands, and how long they take here, judged by the first steps."""
+    """Two commands, and how long they take on this device, estimated from a few steps."""
     from common.training import train  # here, because who only draws from logs needs no trainer
 
     steps = 4
     cifar = cifar.to(arguments.device)
     *_, seconds = train(vanishing_network, prepare, cifar, Settings(iterations=steps), 0, arguments.precision)
     short, full = (math.ceil(seconds / steps / 60 * iterations) for iterations in (300, Settings().iterations))
-    print(f"to see it fail on this machine (about {short} min): python part2/vanishing.py --iterations 300")
-    print(f"to train all of it (about {full} min): python part2/vanishing.py --retrain --out mine")
+    print(f"To see it fail on this machine (about {short} min): python part2/vanishing.py --iterations 300")
+    print(f"To train one seed in full (about {full} min): python part2/vanishing.py --retrain --out mine")
 
 
 def show_answer(found):
-    start, left, share = found["first_step"], found["left"]["measured"], found["image_share"]
-    theory, batchnorm = found["left"]["theory"], found["batchnorm"]
-    dead = ", ".join(f"{least['live']:.0%} (convolution {least['convolution']})" for least in found["least_live"])
-    for what, value in [
-        (
-            "in the last epoch",
-            f"training accuracy {found['train_accuracy']:.1%}, loss {found['loss']:.4f}; chance: ln 10",
-        ),
-        ("G at the first step", f"{start['first']:.1e} in the first convolution, {start['last']:.1e} in the last"),
-        ("G of the first is not 0 up to", f"iteration {', '.join(map(str, found['last_nonzero']))}, by seed"),
-        (
-            "  largest, by seed",
-            ", ".join(f"{top['value']:.1e} (iteration {top['iteration']})" for top in found["peak"]),
-        ),
-        ("smallest share of live channels", f"{dead or 'not measured'}, by seed"),
-        (
-            "an added layer leaves",
-            f"{found['gradient_factor']:.3f} of the gradient's scale; theory {found['theory']:.3f}",
-        ),
-        ("  with the share of active ReLUs", f"theory {found['theory_with_active']:.3f}"),
-        ("  with BatchNorm", f"{batchnorm['gradient_factor']:.3f}; theory {batchnorm['theory']:.3f}"),
-        ("all layers leave", f"{left['first']:.1e}; theory {theory['first']:.1e}"),
-        ("of the output differs by image", f"{share['first']:.2g} after convolution 1, {share['last']:.1e} after 21"),
-    ]:
-        print(f"  {what:<33} {value}")
+    start, share, batchnorm = found["first_step"], found["image_share"], found["batchnorm"]
+    print(f"1. Training fails: training accuracy is {found['train_accuracy']:.1%} in the last epoch, the loss")
+    print(f"   {found['loss']:.4f}; without any information about the images the loss is ln 10 = 2.3026.")
+    print(f"2. Gradients vanish: G at the first step is {start['last']:.1e} in the last convolution and")
+    print(
+        f"   {start['first']:.1e} in the first. Each added layer scales the gradient by {found['gradient_factor']:.3f}"
+    )
+    print(f"   (theory: {found['theory']:.3f}).")
+    print(f"   With BatchNorm, by {batchnorm['gradient_factor']:.3f} (theory: {batchnorm['theory']:.3f}).")
+    print(f"3. So do differences between images: they are {share['first']:.2g} of the mean square after the first")
+    print(f"   convolution, {share['last']:.1e} after the last added one.")
+    print("4. ReLUs die: G of the first convolution is exactly 0 for good after iteration")
+    print(f"   {', '.join(map(str, found['last_nonzero']))} (by seed).")
 
 
 def main():
@@ -199,7 +187,7 @@ def main():
     makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
     signals.update_table(table, makers, prepare, arguments)
     draw(arguments.out)
-    print(f"From the logs ({results.origin(CURVE.log(arguments.out))}):")
+    print(f"\nFrom the logs ({results.origin(CURVE.log(arguments.out))}):")
     show_answer(answer(arguments.out))
     print(drawn(arguments.out))
     if not results.departures(arguments.out):
