@@ -224,14 +224,15 @@ def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
 
 
 def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy of each seed in the results table; raises `RecordError` for no runs, or runs that are unlike."""
-    if not runs(log):
-        raise RecordError(f"{log} has no finished run")
+    """Test accuracy of each seed in the results table; raises `RecordError` if the runs are unlike."""
     refuse_mixture(log, list(runs(log).values()))
     return [row["test_accuracy"] for row in runs(log).values()]
 
 
 def final_accuracy(log: Path) -> Accuracy:
+    """The mean of `final_accuracies`; raises `RecordError` as well if no run is finished."""
+    if not runs(log):
+        raise RecordError(f"{log} has no finished run")
     return mean_of(final_accuracies(log))
 
 
