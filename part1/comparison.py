@@ -1,10 +1,10 @@
 """Questions 1.1 to 1.4 side by side: do flips and crops reduce overfitting, or are augmented images merely harder?
 
-Augmentation lowers the training accuracy, but that is measured on augmented images. So the final networks of 1.1 to
-1.4 are evaluated on the training images once more, neither flipped nor cropped. How much better they classify these
-than images that they have not seen is overfitting, and nothing else. What has not been trained is trained first.
+Augmentation lowers training accuracy, but training accuracy is measured on augmented images. So the final networks of
+1.1 to 1.4 are evaluated again on the training images without augmentation. The difference from test accuracy is due to
+overfitting alone. Networks that have not been trained yet are trained first.
 
-Predict before you run: which of flips and crops reduces overfitting more?
+Predict before you run: which reduces overfitting more, flips or crops?
 """
 
 import sys

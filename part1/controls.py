@@ -1,12 +1,12 @@
-"""Controls of questions 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or unseen?
+"""Controls for 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or only new?
 
 `--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255 and on normalized
-images, and with BatchNorm on pixels divided by 255. If BatchNorm is the reason that raw pixels do as well as
-normalized ones, they must do worse without it; with `--optimizer sgd`, whose steps grow with the gradient, most of all.
+images, and with BatchNorm on pixels divided by 255. If BatchNorm explains why raw pixels do as well as
+normalized ones, they must do worse without it, especially with `--optimizer sgd`, whose steps grow with the gradient.
 
-`--shifts` shows the trained networks of 1.2, 1.3 and 1.4 the first 5,000 training images and the first 5,000 test
-images, flipped, and shifted by up to 8 pixels. A change that makes images harder lowers the accuracy on both; a change
-that was never seen in training lowers the advantage that training images have over test images.
+`--shifts` evaluates the trained networks of 1.2, 1.3 and 1.4 on the first 5,000 training images and the first 5,000
+test images: unchanged, flipped, and shifted by up to 8 pixels. A change that makes images harder lowers the accuracy on
+both. A change that was never seen in training reduces the gap between the two.
 """
 
 import sys
@@ -61,12 +61,12 @@ AUGMENTED = {script.EXPERIMENT.name: script.EXPERIMENT for script in (normalize,
 
 
 def shift(images: torch.Tensor, right: int) -> torch.Tensor:
-    """Images `(N, C, H, W)` moved to the right (left if negative); zeros come in at the other side."""
+    """Shift images `(N, C, H, W)` to the right (to the left if negative), filling with zeros."""
     return F.pad(images, [right, -right, 0, 0])
 
 
 def measure_shifts(network, cifar):
-    """Rows of accuracy on the first training and test images as they are, flipped, and shifted right or left."""
+    """Rows of accuracy on the first training and test images: unchanged, flipped, and shifted right or left."""
 
     def changed(images, statistics, generator=None, flipped=False, right=0):
         inputs = preprocess.normalize(images, statistics)
@@ -89,7 +89,7 @@ def measure_shifts(network, cifar):
 
 
 def answer(out):
-    """Test accuracy by input with and without BatchNorm; accuracy by network, batch and change, a mean over seeds."""
+    """Test accuracy by input with and without BatchNorm; mean accuracy over seeds by network, batch and change."""
     logs = {
         "with BatchNorm": {
             "raw": raw.CURVE.log(out),
@@ -113,8 +113,8 @@ def answer(out):
 def main():
     parser = options.parser(__doc__)
     control = parser.add_mutually_exclusive_group(required=True)
-    control.add_argument("--normalization", action="store_true", help="train without BatchNorm, and on pixels over 255")
-    control.add_argument("--shifts", action="store_true", help="show trained networks flipped and shifted images")
+    control.add_argument("--normalization", action="store_true", help="train without BatchNorm, and on pixels / 255")
+    control.add_argument("--shifts", action="store_true", help="evaluate networks on flipped and shifted images")
     arguments = options.parse(parser)
     if arguments.normalization:
         for each in [*WITHOUT.values(), DIVIDED]:

@@ -1,15 +1,15 @@
 """Question 1.2: normalize images to zero mean and unit standard deviation; what changes, and why so little?
 
-The BatchNorm after the first convolution removes any shift of its input and any scale that all channels share, and
-its backward pass gives the convolution the same gradient whatever they were. Two differences from raw pixels remain:
-the border (the convolution pads with zeros, which are black among raw pixels and the mean color among normalized ones)
+The BatchNorm after the first convolution removes any shift of its input and any scale that all channels share. Its
+backward pass gives the convolution the same gradient regardless of both. Two differences from raw pixels remain:
+the border (the convolution pads with zeros, which are black in raw images and the mean color in normalized images)
 and the unequal scales of the channels.
 
-Measured at the start of training: the cosine between the first convolution's gradient on normalized images and on the
-same images raw, raw with the mean color at the border, and raw with that border and each channel divided by its
-standard deviation. In the last case only a shift remains. Measured at the end: a control, "centered", is trained on
-pixels minus their mean, which differ from raw pixels in nothing but the border. If the border makes the difference,
-the control reaches the accuracy of normalized images. (`--precision fp32` shows the effect of rounding to bf16.)
+At the start of training, the first convolution's gradient on normalized images is compared (by cosine similarity) with
+that on raw images: unchanged; with the mean color at the border; and with that border and each channel divided by its
+standard deviation. In the last case only a shift remains. A control, "centered", is trained on pixels minus their mean,
+which differ from raw pixels only at the border. If the border explains the difference, the control reaches the accuracy
+of normalized images. (`--precision fp32` shows the effect of rounding to bf16.)
 
 Predict before you run (with `--seeds 0 1 2`): how many points does normalization gain for a network with BatchNorm?
 """
@@ -40,17 +40,17 @@ CURVE = plots.Curve("1.2", "normalize", "+ normalized", plots.VERMILION, "--", t
 
 
 def first_gradient(inputs, border, labels):
-    """Gradient of the first convolution at seed 0's initialization, in fp32, padding with color `border`."""
+    """Gradient of the first convolution at seed 0's initialization, in fp32, padded with color `border`."""
     torch.manual_seed(0)
     network = table1_network().to(inputs.device)
-    network.conv1.padding = 0  # because here the images bring their border along
+    network.conv1.padding = 0  # the images are padded below instead
     padded = F.pad(inputs - border, [2] * 4) + border
     F.cross_entropy(network(padded), labels).backward()
     return network.conv1.weight.grad.flatten()
 
 
 def compare_gradients(images, labels, statistics):
-    """Rows: cosine and ratio of norms between the gradients on variants of raw images and on normalized ones."""
+    """Rows: cosine and norm ratio of gradients on variants of raw images to that on normalized images."""
     mean, std = statistics
     raw, black = preprocess.raw(images), torch.zeros_like(mean)
     expected = first_gradient(prepare(images, statistics), black, labels)
@@ -81,7 +81,7 @@ def draw(out):
 
 
 def answer(out):
-    """Test accuracy over the seeds, differences between the three inputs seed by seed, cosines, and the statistics."""
+    """Test accuracy over the seeds, paired differences between the three inputs, cosines, and the statistics."""
     raw, normalized, centered = (
         results.log_path(out, question, name)
         for question, name in [("1.1", "raw"), ("1.2", "normalize"), ("1.2", "centered")]
@@ -111,9 +111,9 @@ def main():
     draw(arguments.out)
     found = answer(arguments.out)
     for name, cosine in found["cosines"].items():
-        print(f"cosine of the first gradient to that on normalized images: {cosine:.3f} on {name}")
+        print(f"cosine of conv1's gradient with that on normalized images: {cosine:.3f} on {name}")
     for name in ("normalized minus raw", "centered minus raw", "normalized minus centered"):
-        print(f"{name}: {found[name] or 'unknown: it takes two seeds in common'}")
+        print(f"{name}: {found[name] or 'unknown: needs two common seeds'}")
     print(plots.drawn(arguments.out))
 
 

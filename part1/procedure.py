@@ -1,14 +1,13 @@
-"""Before question 1.1: which optimizer and learning rate? Chosen without a look at the test images.
+"""Before question 1.1: choose the optimizer and learning rate without looking at the test images.
 
-Trains question 1.4's network and pre-processing for the full 2,000 iterations on four fifths of train
-batch 1 with each candidate, and evaluates on the fifth held out: `--folds 0` to look for good ones,
-`--folds 0 1 2 3 4 --finalists` to decide between the best. "Plain" settings are those of all
-parameters but the convolutions' weights. The winner is the default of `common.settings.Settings`, the
-procedure of the whole assignment.
+Trains question 1.4's network, with its pre-processing and each candidate, for the full 2,000 iterations on four
+fifths of train batch 1, and evaluates on the held-out fifth: `--folds 0` to find good candidates, then
+`--folds 0 1 2 3 4 --finalists` to choose one. "Plain" settings are those of all parameters except the
+convolutions' weights. The winner is the default of `common.settings.Settings`, used in the whole assignment.
 
-On fold 0 the standard error of a difference is about 0.9 points, on all five 0.4. The best few settings of Muon
-differ by less than that on fold 0: they are a choice, not a finding. On five folds Muon is 2.7 points ahead of plain
-SGD. SGD needs more weight decay than usual: 0.02 instead of 0.0005 or 0.001 brings 3 to 5 points.
+A difference has a standard error of about 0.9 points on fold 0 and 0.4 on all five. On fold 0 the best few
+settings of Muon differ by less than that: the choice among them is arbitrary. On five folds Muon is 2.7 points
+ahead of plain SGD. SGD needs more weight decay than usual: 0.02 instead of 0.0005 or 0.001 gains 3 to 5 points.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""Question 2.1: a network of convolution, BatchNorm, ReLU, pooling and softmax only; how accurate can it be?
+"""Question 2.1: how accurate can a network of only convolution, BatchNorm, ReLU, pooling and softmax be?
 
-Trains it with the procedure of Part 1, unchanged, on images that are flipped, normalized and cropped as in
+Trains one with Part 1's procedure, unchanged, on images that are flipped, normalized and cropped as in
 question 1.4, with a square of 8×8 pixels cut out of each. Prints the table of the architecture, read from the network
 as built.
 
@@ -19,7 +19,7 @@ from common.results import TRAIN_IMAGES
 from part2.networks import GhostBatchNorm2d, describe, designed_network
 
 ASKED = 0.68  # test accuracy
-OVERFITTING_IMAGES = 2000  # training images on which networks are evaluated as they are
+OVERFITTING_IMAGES = 2000  # training images for evaluation without augmentation
 
 
 def prepare(images, statistics, generator=None, cutout=8):
@@ -32,7 +32,7 @@ def prepare(images, statistics, generator=None, cutout=8):
 
 
 def with_ghost_batches(images):
-    """The designed network with BatchNorm's statistics over as many images; over the whole batch where it has fewer."""
+    """The designed network with BatchNorm's statistics over `images` images, or the whole batch if it is smaller."""
     network = designed_network()
     for layer in network:
         if isinstance(layer, GhostBatchNorm2d):
@@ -50,7 +50,7 @@ def draw(out):
 
 
 def answer(out):
-    """Test accuracy over the seeds, and how much better training images are classified as they are."""
+    """Test accuracy over the seeds, and overfitting, measured without augmentation."""
     log = CURVE.log(out)
     ordinary = results.log_path(out, "2.1", ORDINARY.name)
     return {
@@ -62,7 +62,7 @@ def answer(out):
 
 def main():
     parser = options.parser(__doc__)
-    text = "as a control, take BatchNorm's statistics over the whole batch"
+    text = "control: compute BatchNorm's statistics over the whole batch"
     parser.add_argument("--ordinary-batchnorm", action="store_true", help=text)
     arguments = options.parse(parser)
     if arguments.ordinary_batchnorm:

@@ -1,16 +1,16 @@
-"""Controls of question 2.3: what is necessary for the deep network to fail, and what is sufficient?
+"""Controls for 2.3: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions in place of 20. Each of the `--controls` adds 20 and changes one other thing:
+`--depth N …` adds N convolutions instead of 20. Each of the `--controls` adds 20 and makes one more change:
 
 batchnorm            BatchNorm, over 25 images as in 2.1, after every convolution
-batchnorm_residual   the same, and the added layers in the residual blocks of 2.4's solution
-backward             each added layer's gradient is multiplied by √6, what theory says that it loses; forward as it was
-forward              what differs between images is multiplied by √6 after each added layer; gradients as they were
+batchnorm_residual   the same, with the added layers in residual blocks as in 2.4's solution
+backward             each added layer's gradient is multiplied by √6, its loss in theory; forward pass unchanged
+forward              differences between images are multiplied by √6 after each added layer; gradients unchanged
 both                 the two together
-unbiased             no convolution has a bias, so that nothing is added that is the same for all images
+unbiased             no convolution has a bias, so nothing common to all images is added
 no_epsilon           Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
-adam                 Adam, which also divides gradients by their size, for all parameters
-sgd_vanishing        plain SGD at a rate of 0.1 without weight decay; its steps are as small as the gradients
+adam                 Adam for all parameters; it also divides gradients by their size
+sgd_vanishing        plain SGD at a rate of 0.1 without weight decay; its steps scale with the gradients
 
 Predict before you run: which of these learn?
 """
@@ -36,7 +36,7 @@ from part2.accuracy import prepare
 from part2.cures import Block
 from part2.networks import ADDED, GhostBatchNorm2d, batchnorm_network, deep_network, designed_network
 
-MOST = 100  # added layers that `--depth` takes
+MOST = 100  # most added layers for `--depth`
 GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
 
 
@@ -55,9 +55,9 @@ def batchnorm_residual_network():
 
 
 class Mend(nn.Module):
-    """Multiplies what differs between the images of a batch by `forward_gain`, and gradients by `backward_gain`.
+    """Multiplies differences between the images of a batch by `forward_gain`, and gradients by `backward_gain`.
 
-    The one leaves the other as it is. Statistics are the batch's, in evaluation as well.
+    Neither affects the other. It uses batch statistics, in evaluation as well.
     """
 
     def __init__(self, forward_gain: float = 1.0, backward_gain: float = 1.0):
@@ -67,7 +67,7 @@ class Mend(nn.Module):
     def forward(self, activations: torch.Tensor) -> torch.Tensor:
         constant = activations.detach()
         difference = constant - constant.mean(0, keepdim=True)
-        # What is added is 0 in the first line, whose gradient is `backward_gain`, and has no gradient in the second.
+        # The first line adds 0, with gradient `backward_gain`. The second adds a term that has no gradient.
         mended = constant + self.backward_gain * (activations - constant)
         return mended + (self.forward_gain - 1) * difference
 
@@ -103,7 +103,7 @@ CONTROLS = {
         control("forward", partial(mended_network, GAIN, 1.0)),
         control("both", partial(mended_network, GAIN, GAIN)),
         control("unbiased", unbiased_network),
-        # Not smaller: of momentum that fades once gradients are 0, float32 could not compute the norm any more.
+        # Not smaller: once gradients are 0 and momentum fades, float32 could no longer compute its norm.
         control("no_epsilon", settings=Settings(epsilon=1e-20)),
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)),
@@ -118,7 +118,7 @@ def of_depth(added):
 
 
 def logs_by_depth(out):
-    """The finished logs without BatchNorm and those with it, each by the number of added layers."""
+    """The finished logs without and with BatchNorm, by the number of added layers."""
     names = results.read_results(out / "logs" / "results.csv")
     depths = sorted(int(name.removeprefix("2.3_depth")) for name in names if name.startswith("2.3_depth"))
     without = {added: results.log_path(out, "2.3", of_depth(added).name) for added in [*depths, ADDED]}
@@ -137,7 +137,7 @@ def draw(out):
 
 
 def answer(out):
-    """By number of added layers, and for each control: how the first convolution's G begins and training ends."""
+    """For each number of added layers and each control: the first convolution's G and the outcome of training."""
     by_depth = {kind: {str(added): log for added, log in logs.items()} for kind, logs in logs_by_depth(out).items()}
     logs = {name: results.log_path(out, "2.3", name) for name in (vanishing.EXPERIMENT.name, *CONTROLS)}
     groups = by_depth | {"controls": {name: log for name, log in logs.items() if results.finished(log)}}
@@ -145,10 +145,10 @@ def answer(out):
 
 
 def ending(out, log):
-    """G of the first convolution at the first step and in the last epoch, what the trained networks do, and accuracy.
+    """G of the first convolution at the first step and in the last epoch, signals in trained networks, and accuracy.
 
     `image_share` is the share of the last added layer's mean square that differs between images, by seed; `scale` is
-    that mean square after so many iterations, of the first seed.
+    that mean square by number of iterations, in the first seed.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     name = log.stem.removeprefix("2.3_")

@@ -1,7 +1,7 @@
-"""The cures of question 2.4: 2.3's network, all 27 convolutions and no BatchNorm, so that it learns.
+"""The cures of 2.4: they let 2.3's network learn with all 27 convolutions and no BatchNorm.
 
-Each is a function without arguments that returns a new network. Another cure is another function here, and a line
-in `CURES` of part2/solution.py.
+Each is a function without arguments that returns a new network. To add a cure, add a function here and a line to
+`CURES` in part2/solution.py.
 """
 
 import torch
@@ -13,7 +13,7 @@ from part2.networks import ADDED, deep_network, numbered
 
 
 def he_initialized() -> nn.Sequential:
-    """Cure i: weights of variance 2/fan_in, to make up for the half that ReLU takes, biases 0 (He et al. 2015)."""
+    """Cure i: zero biases, and weights of variance 2/fan_in to offset ReLU's factor of 1/2 (He et al. 2015)."""
     added = []
     for _ in range(ADDED):
         added += [nn.Conv2d(16, 16, kernel_size=5, padding=2), nn.ReLU()]
@@ -28,10 +28,10 @@ def initialize_he(network: nn.Sequential) -> nn.Sequential:
 
 
 def identity_initialized() -> nn.Sequential:
-    """Cure ii: He initialization, and added convolutions that pass their input on unchanged (Xiao et al. 2018).
+    """Cure ii: He initialization, but added convolutions start as the identity (Xiao et al. 2018).
 
-    The kernel is 1 where an output channel meets its own input channel in the middle, else 0. ReLU
-    keeps what comes, because it comes from a ReLU and is not negative.
+    The kernel is 1 at its center where output and input channel are the same, else 0. ReLU keeps the
+    values, because they come from a ReLU and are not negative.
     """
     network = he_initialized()
     for layer in convolutions(network)[1 : 1 + ADDED]:
@@ -40,14 +40,14 @@ def identity_initialized() -> nn.Sequential:
 
 
 class Block(nn.Sequential):
-    """x + f(x), where f are the layers given, one after another (He et al. 2015). ReLU follows it in the network."""
+    """x + f(x), where f applies the given layers in order (He et al. 2015). In the network, a ReLU follows."""
 
     def forward(self, activations: torch.Tensor) -> torch.Tensor:
         return activations + super().forward(activations)
 
 
 def residual() -> nn.Sequential:
-    """Cure iii: pairs of added convolutions as residual blocks whose second one starts at zero (Zhang et al. 2019)."""
+    """Cure iii: residual blocks of two added convolutions, the second starting at zero (Zhang et al. 2019)."""
     added = []
     for _ in range(ADDED // 2):
         first, second = (nn.Conv2d(16, 16, kernel_size=5, padding=2) for _ in range(2))
@@ -63,9 +63,9 @@ class ScaledConv2d(nn.Conv2d):
     """A convolution with scaled weight standardization (Brock et al. 2021, https://arxiv.org/abs/2102.06171).
 
     It convolves with weights of mean 0 and variance (scale + gain)²/fan_in in each output channel, where
-    fan_in is the number of weights of a channel: weights are normalized, activations never. With a scale of
-    √(2/(1 - 1/π)), ReLU's output has the variance of the input. What a channel learns to add to its scale,
-    its gain, is subject to weight decay, which thus draws the sum back to where it started.
+    fan_in is the number of weights of a channel. Only weights are normalized, not activations. With a scale of
+    √(2/(1 - 1/π)), ReLU's output has the variance of the layer's input. Each channel adds a learned
+    gain to its scale. Weight decay of the gain pulls the sum back to its initial value.
     """
 
     RELU = (2 / (1 - 1 / torch.pi)) ** 0.5
@@ -87,10 +87,10 @@ class ScaledConv2d(nn.Conv2d):
 
 
 def scaled() -> nn.Sequential:
-    """Cure iv: all convolutions with scaled weight standardization; residual blocks around two kinds of them.
+    """Cure iv: scaled weight standardization in all convolutions, and two kinds of residual blocks.
 
-    Pairs of added convolutions, whose second one starts at zero, so that the block starts as the identity; and the
-    second convolution of each of the three groups that follow, at half the scale.
+    One kind has two added convolutions; the second starts at zero, so that the block starts as the identity.
+    The other has the second convolution of a later group of convolutions, at half the scale.
     """
     added = []
     for _ in range(ADDED // 2):
@@ -154,7 +154,7 @@ def scaled_chain() -> nn.Sequential:
 
 
 class SlowConv2d(nn.Conv2d):
-    """A convolution with weights/slowness: a step of Muon changes what it does by so many times less."""
+    """A convolution with weights/SLOWNESS, which divides the effect of a step of Muon by SLOWNESS."""
 
     SLOWNESS = 10
 

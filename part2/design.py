@@ -1,9 +1,9 @@
-"""Before questions 2.1 and 2.4: what carries the designed network, and how is its cure trained?
+"""Before 2.1 and 2.4: which parts of the design matter, and how should the cure be trained?
 
-Trains the network, and variants that differ from it in one thing each, for the full budget on four fifths
-of train batch 1, and evaluates on the fifth held out: chosen without a look at the test images. Then the
-same for the solution of 2.4, and for plain chains, which have its depth but no skips. `--folds 0` to look
-for good ones, `--folds 0 1 2 3 4 --finalists` to decide between the best.
+Trains the network, and variants that each change one thing, for the full budget on four fifths of train
+batch 1, and evaluates on the held-out fifth. The test images are not used. Then does the same for the
+solution of 2.4, and for plain chains, which have its depth but no skips. Use `--folds 0` to find good
+candidates, and `--folds 0 1 2 3 4 --finalists` to choose among the best.
 """
 
 import sys
@@ -31,7 +31,7 @@ from part2.solution import CLIPPED, HALVED, SLOWED
 
 
 def prepare_milder(images, statistics, generator=None):
-    """As in 2.1, but padded with 2 pixels before the crop, not 4."""
+    """As in 2.1, but with 2 instead of 4 pixels of padding."""
     if generator is None:
         return normalize(images, statistics)
     images = normalize(random_flip(images, generator), statistics)
@@ -39,7 +39,7 @@ def prepare_milder(images, statistics, generator=None):
 
 
 def identity_started():
-    """Kernels that at first pass their input channels on, as far as they have output channels for them."""
+    """The designed network; each later convolution starts by copying its inputs to its first outputs."""
     network = designed_network()
     for layer in convolutions(network)[1:]:
         nn.init.dirac_(layer.weight[: layer.in_channels])
@@ -55,7 +55,7 @@ def with_gelu():
 
 
 def wider():
-    """Half as many channels again in every layer."""
+    """1.5 times as many channels in every layer."""
 
     def wide(channels):
         return channels * 3 // 2
@@ -72,14 +72,14 @@ def wider():
 
 
 def with_dropout():
-    """The solution, half of what enters its last layer set to zero in training (Srivastava et al. 2014)."""
+    """The solution with dropout (probability 0.5) before its last layer (Srivastava et al. 2014)."""
     network = scaled()
     network.flatten = nn.Sequential(network.flatten, nn.Dropout(0.5))
     return network
 
 
 def with_stochastic_depth():
-    """The solution, each image skipping one in ten of the added branches in training (Huang et al. 2016)."""
+    """The solution; in training, an image skips an added branch with probability 0.1 (Huang et al. 2016)."""
     network = scaled()
     for block in network:
         if isinstance(block, Block) and len(block) > 1:
@@ -88,10 +88,10 @@ def with_stochastic_depth():
 
 
 class GhostNoise(nn.Module):
-    """The noise that ghost batches bring, without the normalization; nothing in evaluation.
+    """The noise of ghost batches without their normalization; the identity in evaluation.
 
-    In training, mean and standard deviation of each channel over `ghost` images become those over the whole batch,
-    as constants. That is the error that BatchNorm makes where it takes the former for the latter.
+    In training, each group of `ghost` images is shifted and scaled to the whole batch's mean and standard deviation
+    per channel, as constants. That is BatchNorm's error when it uses a group's statistics.
     """
 
     def __init__(self, ghost: int = GHOST):
@@ -110,7 +110,7 @@ class GhostNoise(nn.Module):
 
 
 def with_ghost_noise():
-    """The solution, with this noise where 2.1's network has BatchNorm."""
+    """The solution with GhostNoise where 2.1's network has BatchNorm."""
     network = scaled()
     for name, layer in network.named_children():
         if isinstance(layer, nn.ReLU) and not 1 < int(name.removeprefix("relu")) <= 1 + ADDED:
@@ -119,7 +119,7 @@ def with_ghost_noise():
 
 
 def with_group_norm():
-    """2.3's network in residual blocks, with normalization of each image by itself (Wu & He 2018, GroupNorm)."""
+    """2.3's network with residual blocks and GroupNorm, which normalizes each image alone (Wu & He 2018)."""
     network = batchnorm_residual_network()
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
@@ -131,10 +131,10 @@ def with_group_norm():
 
 
 def mirrored_chain():
-    """A plain chain that begins as a linear map which keeps lengths (Burkholz & Dubatovka 2019, "looks linear").
+    """A plain chain that starts as a norm-preserving linear map (Burkholz & Dubatovka 2019, "looks linear").
 
-    Channels come in pairs of opposite sign, of which ReLU keeps one each; a layer takes their difference, rotates it
-    by an orthogonal matrix at each pixel, and passes it on in pairs again.
+    Channels come in pairs of opposite sign, and ReLU keeps one of each pair. A layer takes their difference, rotates
+    it by an orthogonal matrix at each pixel, and outputs pairs again.
     """
     network = identity_initialized()
     first, *added, after = convolutions(network)[: ADDED + 2]
@@ -148,7 +148,7 @@ def mirrored_chain():
 
 
 def slowed_he():
-    """Cure v's network, its added layers with He initialization in place of the identity."""
+    """Cure v's network with He instead of identity initialization in its added layers."""
     network = slowed_identity()
     for layer in convolutions(network)[1 : 1 + ADDED]:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -157,7 +157,7 @@ def slowed_he():
 
 
 def leaky_chain():
-    """A plain chain that begins as the identity; its added ReLU layers let 0.3 of what is negative pass."""
+    """A plain chain that starts as the identity; its added activations are LeakyReLU with slope 0.3."""
     added = []
     for _ in range(ADDED):
         added += [nn.Conv2d(16, 16, kernel_size=5, padding=2), nn.LeakyReLU(0.3)]
@@ -188,7 +188,7 @@ CANDIDATES = {
         prepare,
         replace(PLAIN_SGD, learning_rate=0.05, weight_decay=0.01),
     ),
-    # What the assignment does not allow, to know what it is worth.
+    # Not allowed by the assignment; measured for comparison.
     "GELU": (with_gelu, prepare, Settings()),
     "GELU, plain weight decay 0.001": (with_gelu, prepare, replace(Settings(), plain_weight_decay=1e-3)),
     "label smoothing": (designed_network, prepare, replace(Settings(), label_smoothing=0.2)),

@@ -1,16 +1,16 @@
 """Before questions 2.3 and 2.4: what does a deep network do to gradients and images, before any training?
 
-Builds 2.3's network or a variant of it, sends 32 images through and back, and draws what each layer leaves: of the
-gradient, of the difference between images, of live channels, and what every fifth layer's activation receives.
+Builds 2.3's network or a variant, sends 32 images through it and back, and draws each layer's gradient, difference
+between images and live channels, and for every fifth layer a histogram of the activation's inputs.
 
     python part2/explore.py                                  2.3's network
     python part2/explore.py --compare default he dirac       three initializations
     python part2/explore.py --init he --added 50 --slope 0.2
-    python part2/explore.py --norm batch                     theory has a line for this, too
-    python part2/explore.py --animate --iterations 200       while it trains, as a GIF
+    python part2/explore.py --norm batch                     theory predicts this, too
+    python part2/explore.py --animate --iterations 200       during training, as a GIF
 
-Predict before you run: with 20 added layers, by which power of ten is the gradient smaller at the first convolution
-than at the last? Does it help to train longer?
+Predict before you run: with 20 added layers, how many powers of ten smaller is the first convolution's gradient
+than the last one's? Does it help to train longer?
 """
 
 import argparse
@@ -41,10 +41,10 @@ FRAMES = 24  # of an animation
 
 
 def deep_variant(added=20, init="default", slope=0.0, norm="none", skip=False, bias=True, width=16):
-    """2.3's network with other numbers of added layers and channels, activation, normalization or skips.
+    """2.3's network with another depth, width, initialization, activation or normalization, or with skips.
 
-    With the defaults a seed stands for the same weights as in 2.3. With `skip`, each two added convolutions are a
-    residual block whose second one starts at zero.
+    With the defaults a seed gives the same weights as in 2.3. With `skip`, every two added convolutions form a
+    residual block, and the second starts at zero.
     """
 
     def convolution(inputs, outputs, kernel_size, scale=ScaledConv2d.RELU):
@@ -100,10 +100,10 @@ def initialize(network, init, slope, added):
 
 
 def factor_of_theory(init, slope, norm, skip):
-    """What theory leaves of a gradient's scale in an added layer of a wide network; None where it says nothing.
+    """Theory's factor on a gradient's scale per added layer of a wide network; None if there is no theory.
 
-    A sum of n terms with weights of variance v has n·v of their mean square, and the activation passes (1 + slope²)/2
-    of it: He et al. 2015. With BatchNorm and ReLU: Yang et al. 2019.
+    A sum of n terms with weights of variance v has n·v times their mean square; the activation passes (1 + slope²)/2
+    of it (He et al. 2015). For BatchNorm and ReLU, see Yang et al. 2019.
     """
     if skip or norm == "weights" or (norm == "batch" and slope):
         return None
@@ -114,7 +114,7 @@ def factor_of_theory(init, slope, norm, skip):
 
 
 def measure(network, images, labels, added):
-    """`signals`, and for the first and every fifth added layer what its activation receives, at 2,000 places."""
+    """`signals`, and 2,000 inputs of the activation after the first convolution and every fifth added one."""
     received = {}
 
     def note(number, _layer, inputs):
@@ -159,7 +159,7 @@ def title_of(arguments):
 
 
 def look(chosen, cifar, seed, added):
-    """What each network is found to do, by name: (rows of signals, what activations receive, color, theory)."""
+    """Measurements of each network, by name: (rows of signals, inputs of activations, color, theory)."""
     images, labels = measured_on(cifar, prepare)
     found = {}
     for name, (make_network, color, theory) in chosen.items():
@@ -169,7 +169,7 @@ def look(chosen, cifar, seed, added):
 
 
 def animate(chosen, cifar, arguments, path):
-    """Train the network, and write a GIF of what it does after so many iterations."""
+    """Train the network, and write a GIF of its signals during training."""
     from common.training import train  # here, because a look at new networks needs no trainer
 
     ((name, (make_network, color, _)),) = chosen.items()
@@ -195,19 +195,19 @@ def parse():
     )
     add = parser.add_argument
     add("--added", type=within(int, 1, 200), default=20, metavar="N", help="added layers (default: %(default)s)")
-    add("--init", choices=INITIALIZATIONS, default="default", help="of convolutions (default: PyTorch's)")
-    add("--compare", choices=INITIALIZATIONS, nargs="+", metavar="INIT", help="several of these in one figure")
-    text = "of the activation below zero; 0 is ReLU (default: 0)"
+    add("--init", choices=INITIALIZATIONS, default="default", help="initial weights (default: PyTorch's)")
+    add("--compare", choices=INITIALIZATIONS, nargs="+", metavar="INIT", help="draw several initializations")
+    text = "activation's slope below 0; 0 is ReLU (default: 0)"
     add("--slope", type=within(float, 0, 1), default=0.0, help=text)
     text = "BatchNorm, or scaled weight standardization (default: none)"
     add("--norm", choices=["none", "batch", "weights"], default="none", help=text)
-    add("--skip", action="store_true", help="each two added layers as a residual block that starts as the identity")
-    add("--bias", choices=["yes", "no"], default="yes", help="whether convolutions have one (default: yes)")
+    add("--skip", action="store_true", help="form residual blocks of two added layers that start as the identity")
+    add("--bias", choices=["yes", "no"], default="yes", help="biases in convolutions (default: yes)")
     add("--width", type=within(int, 1, 256), default=16, metavar="N", help="channels of added layers (default: 16)")
-    add("--seed", type=within(int, 0, 2**32 - 1), default=0, help="of the weights (default: 0)")
-    add("--animate", action="store_true", help="train the network, and write a GIF of it")
+    add("--seed", type=within(int, 0, 2**32 - 1), default=0, help="random seed (default: 0)")
+    add("--animate", action="store_true", help="train the network, and write a GIF")
     add("--iterations", type=within(int, 1, 2000), default=100, metavar="N", help="of --animate (default: 100)")
-    text = "largest norm of the gradients that SGD uses, with --animate; the solution of 2.4 has 0.1 (default: none)"
+    text = "with --animate, clipping norm of SGD's gradients; 0.1 in 2.4's solution (default: no clipping)"
     add("--clip-norm", type=within(float, 0, float("inf")), default=float("inf"), metavar="NORM", help=text)
     add("--data-dir", type=options.printable, metavar="DIR", help="as in the other scripts; nothing is downloaded")
     text = "a PNG, or a GIF with --animate (default: explore.png, explore.gif)"
@@ -236,7 +236,7 @@ def main():
         return
     found = look(chosen, cifar, arguments.seed, arguments.added)
     first, last = 0, -1
-    print(f"{'':<12}{'gradient':>12}{'images':>12}{'live':>8}   left at the far end of the network")
+    print(f"{'':<12}{'gradient':>12}{'images':>12}{'live':>8}   end-to-end ratios; smallest live")
     for name, (rows, *_) in found.items():
         gradient = rows[first]["gradient"] / rows[last]["gradient"] if rows[last]["gradient"] else 0.0
         share = (rows[last]["image_variance"] / rows[first]["image_variance"]) ** 0.5

@@ -1,10 +1,10 @@
 """Question 2.2: how large are the gradients in the first and the last convolution while 2.1's network trains?
 
 G = max |∂L/∂w| over a convolution's weights, where L is the cross-entropy, is logged for every convolution at every
-iteration of question 2.1's own run (`magnitudes` in common/gradients.py). This script draws it; where that run is
-missing, it is trained first.
+iteration of question 2.1's own run (`magnitudes` in common/gradients.py). This script draws G. If the run is
+missing, it is done first.
 
-With BatchNorm after a convolution, the loss does not depend on the scale of its weights, so that the gradient is
+With BatchNorm after a convolution, the loss does not depend on the scale of its weights, so the gradient is
 inversely proportional to their norm. The norms of new and of trained weights are measured to tell how much of the
 difference between layers this explains.
 
@@ -44,9 +44,9 @@ def draw(out):
 
 
 def answer(out):
-    """Of the first and the last convolution: G at the first step, its least median over an epoch, and the last one.
+    """For the first and last convolution: G at the first step, its lowest epoch median, and its last one.
 
-    And the norm of their weights in new and in trained networks, a mean over seeds.
+    Also the norm of their weights in new and in trained networks, averaged over seeds.
     """
     log = accuracy.CURVE.log(out)
     start, end = signals.start_and_end(log)

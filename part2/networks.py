@@ -1,7 +1,7 @@
 """The network designed for question 2.1, and the same without BatchNorm for 2.3; both take added layers.
 
-All take images `(N, 3, 32, 32)` and return logits `(N, 10)`; the softmax is part of the loss. Added layers are made
-before the network's own, because they are its arguments: that order decides which weights a seed stands for.
+All take images `(N, 3, 32, 32)` and return logits `(N, 10)`; the softmax is part of the loss. Added layers are
+created before the network's own, because they are its arguments. This order determines the weights of a seed.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from torch import nn
 from common.gradients import convolutions
 from common.networks import evaluation_mode
 
-ADDED = 20  # convolutions, by question 2.3
-GHOST = 25  # images that BatchNorm takes its statistics over
+ADDED = 20  # convolutions (question 2.3)
+GHOST = 25  # images per set of BatchNorm statistics
 
 
 class GhostBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm whose statistics in training are those of every `ghost` images by themselves (Hoffer et al. 2017).
+    """BatchNorm with separate training statistics for each group of `ghost` images (Hoffer et al. 2017).
 
-    It is what BatchNorm does where several GPUs share a batch. Statistics of fewer images are noisier,
-    and that noise keeps a network from memorizing 10,000 images. In evaluation it is BatchNorm. Its running
-    statistics are updated once for each part: with 4 parts a batch, a momentum of 0.1 acts as 1 - 0.9⁴ = 0.34.
+    BatchNorm does the same when several GPUs share a batch. Statistics of fewer images are noisier, and this
+    noise keeps a network from memorizing 10,000 images. In evaluation it is plain BatchNorm. Its running
+    statistics are updated once per group: with 4 groups per batch, a momentum of 0.1 acts as 1 - 0.9⁴ = 0.34.
     """
 
     def __init__(self, channels: int, ghost: int = GHOST):
@@ -39,8 +39,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 def designed_network(added: Sequence[nn.Module] = ()) -> nn.Sequential:
     """Question 2.1: convolution, BatchNorm, ReLU, pooling and softmax only.
 
-    Pooling comes before BatchNorm and ReLU, which then have a quarter of the work. `added` layers, of 16 channels,
-    make it the control of question 2.3 that has both the depth and BatchNorm.
+    Pooling precedes BatchNorm and ReLU, which then process a quarter of the values. With `added` layers of 16
+    channels, it is the control of question 2.3 that is deep and has BatchNorm.
     """
     return numbered(
         nn.Conv2d(3, 16, kernel_size=3, padding=1, bias=False),
@@ -75,9 +75,9 @@ def designed_network(added: Sequence[nn.Module] = ()) -> nn.Sequential:
 
 
 def deep_network(added: Sequence[nn.Module]) -> nn.Sequential:
-    """Question 2.3: the designed network without BatchNorm, which convolutions' biases replace, and `added` layers.
+    """Question 2.3: the designed network with biases in place of BatchNorm, and with `added` layers.
 
-    Weights and biases are PyTorch's default: uniform in ±1/√(inputs · kernel size).
+    Initialization is PyTorch's default: uniform in ±1/√(in_channels · kernel area).
     """
     return numbered(
         nn.Conv2d(3, 16, kernel_size=3, padding=1),
@@ -105,7 +105,7 @@ def deep_network(added: Sequence[nn.Module]) -> nn.Sequential:
 
 
 def batchnorm_network() -> nn.Sequential:
-    """A control of 2.3: 2.1's network and 20 added convolutions, each with BatchNorm, which makes their biases idle."""
+    """A control for 2.3: 2.1's network with 20 added convolutions, each with BatchNorm, which cancels the bias."""
     layers = []
     for _ in range(ADDED):
         layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), GhostBatchNorm2d(16), nn.ReLU()]
@@ -115,8 +115,7 @@ def batchnorm_network() -> nn.Sequential:
 def numbered(*layers: nn.Module, **last: nn.Module) -> nn.Sequential:
     """A Sequential whose layers are named after their kind and the number of convolutions so far: conv1, relu1, …
 
-    A second layer of a kind between two convolutions gets a longer name. Those in `last` keep the names that they
-    come with.
+    A second layer of a kind between two convolutions gets a longer name. Layers in `last` keep their given names.
     """
     kinds = {nn.Conv2d: "conv", nn.BatchNorm2d: "norm", nn.MaxPool2d: "pool"}
     network, count = nn.Sequential(), 0
@@ -133,7 +132,7 @@ def numbered(*layers: nn.Module, **last: nn.Module) -> nn.Sequential:
 
 
 def describe(network: nn.Module) -> list[dict[str, str | int]]:
-    """What the built network is: a row for each layer in forward order, for a report's table.
+    """The layers of the built network, a row for each in forward order, for a report's table.
 
     Columns: layer (name), kind, kernel, channels (of the output), stride, padding, output (size of
     one image's output), parameters. A column that does not apply to a layer is "".

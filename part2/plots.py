@@ -18,27 +18,27 @@ FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": "
 
 
 def medians(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median of G over seeds and over each 1/200 of the iterations: the bins' edges, and `(convolutions, bins)`."""
+    """Bin edges, and the median of G over seeds and each 1/200 of the iterations, `(convolutions, bins)`."""
     edges = np.linspace(0, magnitudes.shape[-1], min(200, magnitudes.shape[-1]) + 1).round().astype(int)
     cells = [np.median(magnitudes[..., first:last], axis=(0, 2)) for first, last in itertools.pairwise(edges)]
     return edges, above_zero(np.stack(cells, axis=1))
 
 
 def above_zero(values: np.ndarray) -> np.ndarray:
-    """NaN, which matplotlib leaves out, for what has no place on a logarithmic axis."""
+    """Replace values that are not positive by NaN, which matplotlib omits."""
     return np.where(values > 0, values, np.nan)
 
 
 def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
-    """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask for it; a panel for each of `logs`.
+    """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask; one panel for each of `logs`.
 
-    The keys are titles. Faint: each seed at each iteration. Strong: `medians`. Where G is 0, which has no place on a
-    logarithmic axis, each seed has a line in a gray strip below it.
+    The keys are titles. Faint lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
+    logarithmic axis cannot show, each seed has a line in a gray strip below.
     """
     size = (HALF_WIDTH, 1.8) if len(logs) == 1 else (FULL_WIDTH, 2.6)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
-    # The strip takes a sixth of the axis, in powers of ten.
+    # In powers of ten; a sixth of the range of G.
     positive = np.log10(np.concatenate([values[values > 0] for values in magnitudes.values()]))
     top, bottom = positive.max(), positive.min()
     strip = (top - bottom) / 6 if any((values == 0).any() for values in magnitudes.values()) else 0.0
@@ -84,11 +84,11 @@ def heat_map(out: Path, question: str, log: Path, title: str) -> None:
 def signal_curves(
     out: Path, question: str, curves: dict[str, Curve], theory: dict[str, np.ndarray] | None = None
 ) -> None:
-    """What is left of a gradient, and of the difference between images, after each convolution of new networks.
+    """The gradient, and the difference between images, after each convolution of new networks.
 
-    `curves` are by the network's name in the table. Lines are geometric means over the initializations, bands
-    reach from the lowest to the highest. `theory` is what theory leaves of the gradient, by the network's name, as a
-    multiple of its last value; and for the first of them alone, the difference between images is drawn as well.
+    `curves` are keyed by the network's name in the table. Lines are geometric means over the initializations, and
+    bands reach from the lowest to the highest. `theory` is the predicted gradient, by the network's name, relative to
+    the last convolution's. For its first network, the predicted difference between images is drawn as well.
     """
     table = log_path(out, question, "signals")
     figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.7))
@@ -128,9 +128,9 @@ WATCHED_SIGNALS = {
 
 
 def course(out: Path, question: str, curves: list[Curve]) -> None:
-    """Signals after each convolution while networks train, a column for each experiment that has been watched.
+    """Signals after each convolution during training, one column for each experiment that logged them.
 
-    A line is a network after so many iterations, the median of its seeds; there is none where it is 0.
+    Each line is the median over seeds after a number of iterations. Values of 0 are not drawn.
     """
     rows = read_rows(log_path(out, question, "course"))
     watched = {curve.name: [row for row in rows if row["name"] == curve.name] for curve in curves}
@@ -166,7 +166,7 @@ def course(out: Path, question: str, curves: list[Curve]) -> None:
 def depth_points(out: Path, name: str, kinds: list[tuple[str, str, str, dict[int, Path]]]) -> None:
     """Test accuracy, and G of the first convolution at the first step, against the number of added layers.
 
-    `kinds` of networks are (label, color, marker, logs by the number of added layers); a point for each seed.
+    Each of `kinds` is (label, color, marker, logs by number of added layers). Each point is a seed.
     """
     figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2))
     accuracy.axhline(10, color="black", linestyle=":", label="chance")
@@ -187,7 +187,7 @@ def depth_points(out: Path, name: str, kinds: list[tuple[str, str, str, dict[int
 
 
 def exploration(path: Path, found: dict[str, tuple], title: str) -> None:
-    """What part2/explore.py found out about networks, by name; see `look` there."""
+    """Draw what part2/explore.py measured on networks, by name; see its `look`."""
     figure = plt.figure(figsize=(FULL_WIDTH, 6.8))
     draw_exploration(figure, found)
     figure.suptitle(title)
@@ -198,7 +198,7 @@ def exploration(path: Path, found: dict[str, tuple], title: str) -> None:
 
 
 def animation(path: Path, frames: list[dict[str, tuple]], iterations: list[int], title: str) -> None:
-    """A GIF of explorations after so many iterations; axes are those of all frames."""
+    """A GIF of explorations after `iterations`; all frames share their axis limits."""
     figure = plt.figure(figsize=(FULL_WIDTH, 6.8), dpi=80)
     limits: list[tuple[float, float]] = []
     for found in frames:
@@ -215,7 +215,7 @@ def animation(path: Path, frames: list[dict[str, tuple]], iterations: list[int],
             axes.set_ylim(limit)
         figure.suptitle(f"{title}, after {iterations[number]:,} iterations")
 
-    held = [*range(len(frames)), *[len(frames) - 1] * 6]  # the last one for a while
+    held = [*range(len(frames)), *[len(frames) - 1] * 6]  # pause on the last frame
     content = FuncAnimation(figure, draw, held, init_func=lambda: None)
     with replacing(path) as temporary:
         content.save(temporary.with_suffix(".gif"), writer=PillowWriter(fps=3))
@@ -224,7 +224,7 @@ def animation(path: Path, frames: list[dict[str, tuple]], iterations: list[int],
     print(f"drew {path}")
 
 
-EVERY = 5  # layers, of which one has a histogram
+EVERY = 5  # layers per histogram
 
 
 def draw_exploration(figure: plt.Figure, found: dict[str, tuple]) -> list[plt.Axes]:

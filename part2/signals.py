@@ -1,4 +1,4 @@
-"""What Part 2 measures and reads: G over training, signals through new networks, and which channels are alive."""
+"""Part 2's measurements: G during training, signals in new networks, and live channels."""
 
 import argparse
 from collections.abc import Callable
@@ -16,29 +16,29 @@ from common.gradients import convolutions
 from common.results import epoch_of, log_path, read_log, read_rows
 
 INITIALIZATIONS, IMAGES = 5, 32  # of `measure_new_networks`
-# What PyTorch's default initialization leaves of a mean square in a layer of convolution and ReLU (question 2.3):
+# The factor by which convolution (PyTorch's default initialization) and ReLU scale a mean square (question 2.3):
 # a sum of n terms with weights of variance 1/(3n) has a third of it, and ReLU passes half of that.
 DEFAULT_FACTOR = 1 / 6
-# What BatchNorm and ReLU leave of it on the way back: more than all of it (Yang et al. 2019, arXiv 1902.08129).
+# The same for BatchNorm and ReLU in the backward pass: greater than 1 (Yang et al. 2019, arXiv 1902.08129).
 BATCHNORM_FACTOR = np.pi / (np.pi - 1)
 
 
 def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) -> list[dict[str, float]]:
-    """How much of a signal is left after each convolution, or residual block of such, with the weights as they are.
+    """The size of signals after each convolution, or residual block of convolutions, with the current weights.
 
-    Give it a network and inputs in float64 where signals vanish: float32 rounds off what differs from
-    one image to the next once it is below 1e-7 of the whole.
+    Use a network and inputs in float64 where signals vanish: float32 rounds away differences between
+    images that are below 1e-7 of the values.
 
-    Returns a row for each part of `network` that holds convolutions. z is the part's output, and a is what the next
-    part, or the last layer, receives: z after BatchNorm, ReLU and pooling, as far as there are any.
-        convolution: how many there are up to here.
-        gradient: root mean square of ∂L/∂z over images, channels and positions, L the *sum* of the images'
-            cross-entropies (so that their number does not matter).
+    Returns a row for each part of `network` that holds convolutions. z is the part's output, and a is the input
+    of the next part or of the last layer: z after BatchNorm, ReLU and pooling, if there are any.
+        convolution: number of convolutions so far.
+        gradient: root mean square of ∂L/∂z over images, channels and positions. L is the *sum* of the images'
+            cross-entropies, so their number does not matter.
         mean_square: of a, over images, channels and positions.
-        image_variance: what of that differs from image to image: the variance of a over images, averaged over
+        image_variance: the part that differs between images: the variance of a over images, averaged over
             channels and positions.
         active: share of a above zero.
-        live: share of channels with any a above zero. A channel without receives no gradient.
+        live: share of channels with any a above zero. Other channels receive no gradient.
     """
     outputs, received, counts = [], [], []
     activations = inputs
@@ -68,14 +68,14 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
 
 
 def predicted_gradient(network: nn.Sequential) -> np.ndarray:
-    """What theory leaves of the gradient of the last convolution's output on its way back to each one (question 2.3).
+    """The gradient at each convolution's output, relative to that at the last one, in theory (question 2.3).
 
     For new networks of convolutions with PyTorch's default initialization, ReLU and max pooling. The gradient of an
-    input is a sum over outputs · k² weights of variance 1/(3 · inputs · k²), and so has outputs/(3 · inputs) of the
-    mean square; ReLU passes half of it, and pooling gives it to one of s² positions. Returns root mean squares
-    relative to the last, in forward order.
+    input is a sum over outputs · k² weights of variance 1/(3 · inputs · k²), so its mean square is multiplied by
+    outputs/(3 · inputs). ReLU passes half of it, and pooling passes it to one of s² positions. Returns root mean
+    squares in forward order.
     """
-    factors: list[float] = []  # of the mean square, from what follows a convolution to the convolution's output
+    factors: list[float] = []  # on the mean square, from the next convolution's output back to this one's
     for layer in network:
         if isinstance(layer, nn.Conv2d):
             if factors:
@@ -97,7 +97,7 @@ def measured_on(cifar: Cifar, prepare: Callable[..., torch.Tensor]) -> tuple[tor
 def measure_new_networks(
     makers: dict[str, Callable[[], nn.Sequential]], prepare: Callable[..., torch.Tensor], cifar: Cifar
 ) -> list[dict[str, float]]:
-    """`signals` in `INITIALIZATIONS` new networks of each of `makers`; the columns network and seed in front."""
+    """`signals` in `INITIALIZATIONS` new networks of each of `makers`, with columns network and seed first."""
     images, labels = measured_on(cifar, prepare)
     rows = []
     for name, make_network in makers.items():
@@ -109,7 +109,7 @@ def measure_new_networks(
 
 
 def update_table(table: Path, makers: dict[str, Callable], prepare: Callable, arguments: argparse.Namespace) -> None:
-    """Write `measure_new_networks` of `makers`, where the table lacks one of them or with `--retrain`."""
+    """Write `measure_new_networks` of `makers` if the table lacks one of them, or with `--retrain`."""
 
     def measure():
         return {"signals": measure_new_networks(makers, prepare, data.load(arguments.data_dir))}
@@ -130,14 +130,14 @@ def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def lowest_epoch(log: Path) -> np.ndarray:
-    """Each convolution's lowest median of G over an epoch and the seeds."""
+    """For each convolution, the lowest epoch median of G over seeds."""
     magnitudes, epoch = magnitudes_of(log), epoch_of(log.parents[1])
     epochs = np.split(magnitudes, range(epoch, magnitudes.shape[-1], epoch), axis=-1)
     return np.min([np.median(each, axis=(0, 2)) for each in epochs], axis=0)
 
 
 def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean for what spans orders of magnitude; 0 if any value is 0."""
+    """Mean of values that span orders of magnitude; 0 if any is 0."""
     with np.errstate(divide="ignore"):
         return np.exp(np.log(values).mean(axis))
 
@@ -164,7 +164,7 @@ def last_nonzero(log: Path) -> list[int]:
 
 
 def peak(log: Path) -> list[dict]:
-    """The largest G of the first convolution, and at which iteration, for each seed."""
+    """The largest G of the first convolution, and its iteration, for each seed."""
     first = magnitudes_of(log)[:, 0]
     return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in first]
 
@@ -175,7 +175,7 @@ def course_of(out: Path, question: str, name: str) -> list[dict]:
 
 
 def scales(out: Path, question: str, name: str, convolution: int) -> dict[str, float]:
-    """The mean square of what follows this convolution, by the number of iterations, in the first seed."""
+    """The mean square after this convolution, by number of iterations, for the first seed."""
     rows = [row for row in course_of(out, question, name) if row["convolution"] == convolution]
     return {str(row["iteration"]): row["mean_square"] for row in rows if row["seed"] == rows[0]["seed"]}
 

@@ -1,15 +1,15 @@
-"""Question 2.4: what brings the gradients back, with all 20 added convolutions and still no BatchNorm?
+"""Question 2.4: what restores the gradients with all 20 added convolutions and still no BatchNorm?
 
-Each cure keeps the gradient's scale from layer to layer at the start, in another way (part2/cures.py). Without
-BatchNorm a step changes what the network computes by more, so the solution, cure iv, is trained with one change to
-the procedure: the gradients of the parameters that SGD trains, biases and gains among them, are clipped to a norm of
-0.1 together. Cures i to iii, and 2.3's network with `--cures none`, need half of Muon's learning rate as well.
+Each cure preserves the gradient's scale from layer to layer at the start, in its own way (part2/cures.py). Without
+BatchNorm a step changes the network's output more. So the solution, cure iv, is trained with one change to the
+procedure: the gradients of the parameters that SGD trains, such as biases and gains, are clipped to a joint norm of
+0.1. Cures i to iii, and 2.3's network with `--cures none`, also need half of Muon's learning rate.
 
-`--procedure` trains cures with another procedure than their own: as it is (unchanged), clipped, or clipped at half the
-rate (halved). With the cures he, residual, scaled_chain and scaled, which have standardized weights, residual blocks,
-both or neither, that separates what each part of the solution does.
+`--procedure` trains cures with another procedure than their own: Part 1's (unchanged), with clipping (clipped), or with
+clipping and half the rate (halved). The cures he, residual, scaled_chain and scaled have standardized weights, residual
+blocks, both or neither, which separates the effects of the two parts.
 
-Predict before you run: is it enough that a new network's gradients keep their scale?
+Predict before you run: is it enough to preserve the gradients' scale in a new network?
 """
 
 import statistics
@@ -39,8 +39,8 @@ PROCEDURES = {
     "halved": Settings(learning_rate=0.025, clip_norm=0.1),
 }
 CLIPPED, HALVED = PROCEDURES["clipped"], PROCEDURES["halved"]
-SLOWED = replace(CLIPPED, weight_decay=0.0)  # which would shrink the identity
-# With `--optimizer sgd`, which has all gradients clipped together. At 0.1 its steps are too short: 11 points less on
+SLOWED = replace(CLIPPED, weight_decay=0.0)  # decay shrinks the identity
+# For `--optimizer sgd`, which clips all gradients together. At 0.1 its steps are too short: it loses 11 points on
 # held-out images (part2/design.py).
 CLIPPED_SGD = replace(PLAIN_SGD, clip_norm=1.0)
 
@@ -70,7 +70,7 @@ CURES = {
     ),
 }
 SOLUTION = "scaled"
-PARTS = {  # of the solution, that each of these cures has
+PARTS = {  # parts of the solution that each cure has
     "he": "neither",
     "residual": "residual blocks",
     "scaled_chain": "standardized weights",
@@ -97,7 +97,7 @@ def experiment_of(name, procedure=None):
 
 
 def broken_rule(network):
-    """What the question does not allow, or what cannot be measured, in words; None for a cure."""
+    """Say why `network` is not allowed or cannot be measured; None if it is a valid cure."""
     if not isinstance(network, nn.Sequential):
         return f"returns {type(network).__name__}, not nn.Sequential"
     found, expected = len(convolutions(network)), len(convolutions(vanishing.vanishing_network()))
@@ -114,7 +114,7 @@ def curve_of(name):
 
 
 def finished_logs(out):
-    """What the table compares, by label: 2.1, 2.3, each cure, and 2.3's network with BatchNorm."""
+    """The finished logs, by label: 2.1, 2.3, each cure, and 2.3's network with BatchNorm."""
     logs = {
         "2.1: BatchNorm, no added layers, not clipped": accuracy.CURVE.log(out),
         "2.3: no cure, not clipped": vanishing.CURVE.log(out),
@@ -126,16 +126,16 @@ def finished_logs(out):
 
 
 def table(out):
-    """A row for each experiment: G of the first convolution at the first step and in the last epoch, and its accuracy.
+    """A row for each experiment: accuracy, and G of the first convolution at the first step and in the last epoch.
 
-    BatchNorm and standardization make the loss independent of the weights' norm, and G inverse to it: compare
-    the G of such a network with itself, over layers and over time, rather than with another's.
+    BatchNorm and standardization make the loss independent of the weights' norm, and G inversely proportional to
+    it. So compare G within such a network, over layers and time, not between networks.
     """
     rows = []
     for label, log in finished_logs(out).items():
         start, end = (layers[0] for layers in signals.start_and_end(log))
         train_accuracy = results.last_epoch(log, "train_accuracy")
-        # The median, because other work on the machine may have slowed one of them down.
+        # The median, because other load on the machine may have slowed down a run.
         seconds = statistics.median(run["seconds"] for run in results.runs(log).values())
         row = {"cure": label, "start": start, "end": end, "train_accuracy": train_accuracy, "seconds": seconds}
         rows.append(row | {"test": results.final_accuracy(log)})
@@ -143,7 +143,7 @@ def table(out):
 
 
 def factorial(out):
-    """Test accuracy of the cures with each part of the solution, by procedure; where they have been trained."""
+    """Test accuracy of the cures in `PARTS` by procedure, for those that have been trained."""
     found = {}
     for name in PARTS:
         logs = {
@@ -174,8 +174,8 @@ def draw(out):
 def answer(out):
     """The table, the factorial, the solution's overfitting, and two measurements of how signals keep their scale.
 
-    `gradient_factor` is what an added layer of a new network leaves of the gradient's scale; `scale` the mean square
-    of the added layers' output over training, with clipped gradients.
+    `gradient_factor` scales the gradient in each added layer of a new network; `scale` is the mean square of the
+    added layers' output during training with clipped gradients.
     """
     signals_table = results.log_path(out, "2.4", "signals")
     return {
@@ -194,14 +194,14 @@ def main():
         nargs="+",
         choices=CURES,
         default=[SOLUTION],
-        help=f"train these (default: {SOLUTION}, the solution); the table and the figures have all that are logged",
+        help=f"train these (default: {SOLUTION}, the solution); the table and the figures show all logged ones",
     )
-    text = "train them with this one (default: each with its own)"
+    text = "procedure to train with (default: each cure's own)"
     parser.add_argument("--procedure", choices=PROCEDURES, help=text)
     arguments = options.parse(parser)
     for name in arguments.cures:
         if rule := broken_rule(CURES[name].make_network()):  # now rather than after minutes of training
-            parser.error(f"argument --cures: what makes the network of {name} {rule}")
+            parser.error(f"argument --cures: not a valid network: {name} {rule}")
     signals_table = results.log_path(arguments.out, "2.4", "signals")
     makers = {name: cure.make_network for name, cure in CURES.items()}
     signals.update_table(signals_table, makers, prepare, arguments)
@@ -225,7 +225,7 @@ def main():
         for procedure, accuracy_found in accuracies.items():
             print(f"{PARTS[name]}, procedure {procedure}: {accuracy_found}")
     factors = ", ".join(f"{name} {factor:.3f}" for name, factor in found["gradient_factor"].items())
-    print(f"an added layer of a new network leaves of the gradient's scale: {factors}")
+    print(f"factor on the gradient's scale per added layer, new networks: {factors}")
     print(drawn(arguments.out))
 
 

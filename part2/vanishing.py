@@ -1,29 +1,28 @@
 """Question 2.3: 20 more convolutions between the first and the second, and no BatchNorm: what happens, and why?
 
-The network learns nothing, because no gradient reaches its first layers and no image its last.
+It learns nothing: gradients do not reach its first layers, and images do not reach its last.
 
 (a) Backward, measured on new networks before any training (5 initializations, 32 images). PyTorch draws a
-    convolution's weights from U(-1/√n, 1/√n), n = channels · 5 · 5, which has variance 1/(3n). On its way back a
-    gradient becomes a sum of n terms with a third of its mean square, and ReLU lets half of that pass: a layer
-    leaves √(1/6) = 0.41 of the gradient's scale, 20 layers 1.7e-8. In the layers that follow, widths grow, which
-    leaves more, and max pooling gives a gradient to one position of four, which leaves half as much
-    (`signals.predicted_gradient`). Measured factors differ from that because the share of active ReLUs is not exactly
-    half, and because at the border a kernel reaches over zeros, where part of a gradient is lost.
-(b) Forward, on the same networks. What distinguishes one image from another shrinks in the same way, and at first
-    faster: ReLU leaves 0.34 of the variance of what is centered on zero, half of what differs little. Biases do
-    not shrink: each layer adds new ones. So deep outputs are the same for every image, and so is the answer; the
-    best that one answer for all can do on 10 classes is a loss of ln 10 = 2.303.
-(c) In training, Muon's steps are larger than such gradients, so that the added layers change, and G of the first
-    convolution rises for a while. But what is the same for all images also dies for all: a ReLU that one step switches
-    off gets no gradient that could switch it on again. Once a layer has no live channel left, G is exactly 0 from
-    there back to the first, and in the next layer, whose input is 0. Measured after 1, 10, … 2,000 iterations: the
-    share of each layer's channels that are above zero anywhere for any of 32 training images, with (a) and (b).
+    convolution's weights from U(-1/√n, 1/√n), n = channels · 5 · 5, which has variance 1/(3n). In the backward
+    pass a gradient becomes a sum of n terms with a third of its mean square, and ReLU passes half of that. A layer
+    thus leaves √(1/6) = 0.41 of the gradient's scale, and 20 layers leave 1.7e-8. In later layers, growing widths
+    leave more, and max pooling passes a gradient to one position of four, which halves its scale
+    (`signals.predicted_gradient`). Measured factors differ because the share of active ReLUs is not exactly half,
+    and because kernels extend over the zero padding at the border, where part of a gradient is lost.
+(b) Forward, on the same networks. Differences between images shrink in the same way, and faster at first: ReLU
+    leaves 0.34 of the variance of values centered on zero, and half where values differ little. Biases do not
+    shrink, because each layer adds new ones. So deep outputs, and the prediction, are the same for all images.
+    With 10 classes, the lowest loss of one prediction for all images is ln 10 = 2.303.
+(c) In training, Muon's steps are larger than such gradients, so the added layers change, and G of the first
+    convolution rises for a while. But a channel that is equal for all images also dies for all: once a step makes it
+    negative, its ReLU passes no gradient that could revive it. When no channel of a layer is live, G is exactly 0
+    from this layer back to the first, and in the next layer, whose input is 0. After 1, 10, … 2,000 iterations, (a),
+    (b) and each layer's share of live channels (above zero anywhere for any of 32 training images) are measured.
 
 Predict before you run: by how many powers of ten is the gradient smaller after the first convolution than after the
 last?
 
-part2/explore.py shows it for any other network. part2/controls.py has the controls: other depths, BatchNorm back in,
-plain SGD.
+part2/explore.py shows this for other networks. part2/controls.py has the controls: other depths, BatchNorm, plain SGD.
 """
 
 import math
@@ -48,7 +47,7 @@ TITLE = "20 more convolutions, no BatchNorm"
 
 
 def vanishing_network(added=ADDED):
-    """2.1's network without BatchNorm, and after its first convolution 20 more, 5×5, from 16 channels to 16."""
+    """2.1's network without BatchNorm, with 20 more 5×5 convolutions (16 to 16 channels) after the first."""
     layers = []
     for _ in range(added):
         layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), nn.ReLU()]
@@ -56,7 +55,7 @@ def vanishing_network(added=ADDED):
 
 
 def watch(network, cifar):
-    """What is left of gradients and of differences between images, as in new networks, while a network trains."""
+    """Gradients and differences between images during training, measured as in new networks."""
     return signals.signals(network.double(), *signals.measured_on(cifar, prepare))
 
 
@@ -80,7 +79,7 @@ def draw(out):
 
 
 def draw_training(out):
-    """With Muon, and with plain SGD (part2/controls.py) where that has been run."""
+    """Draw the run with Muon and, if any, with plain SGD (part2/controls.py)."""
     curves = [CURVE._replace(label="Muon, the procedure"), Curve("2.3", "sgd_vanishing", "plain SGD")]
     logs = {curve.label: curve.log(out) for curve in curves if results.finished(curve.log(out))}
     plots.gradient_curves(out, "2.3", logs)
@@ -88,7 +87,7 @@ def draw_training(out):
 
 
 def answer(out):
-    """How training ended, and what becomes of the gradients and of the images."""
+    """The outcome of training, and how gradients and image differences vanish."""
     log, table = CURVE.log(out), results.log_path(out, "2.3", "signals")
     start, _ = signals.start_and_end(log)
     first, last = 0, ADDED  # the first convolution, and the last added one
@@ -108,7 +107,7 @@ def answer(out):
         "least_live": signals.least_live(out, "2.3", EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
-        "left": {  # of the last convolution's gradient, at the last added one and at the first
+        "left": {  # gradient at the last added and the first convolution, over the last one's
             "measured": {"last_added": gradient[last] / gradient[-1], "first": gradient[first] / gradient[-1]},
             "theory": {"last_added": predicted[last], "first": predicted[first]},
         },
@@ -122,9 +121,9 @@ def answer(out):
 
 
 def new_network(cifar):
-    """(a) and (b) in a new network, now: what is left after each convolution, and what theory leaves, as scales.
+    """Measure (a) and (b) in a new network: the scales after each convolution, and those that theory predicts.
 
-    Of the gradient relative to the last convolution, of the difference between images relative to the first.
+    Gradients are relative to the last convolution, differences between images to the first.
     """
     torch.manual_seed(0)
     rows = watch(vanishing_network(), cifar)
@@ -152,7 +151,7 @@ def show_new_network(rows):
 
 def show_how_to_run(cifar, arguments):
     """Two commands, and how long they take on this device, estimated from a few steps."""
-    from common.training import train  # here, because who only draws from logs needs no trainer
+    from common.training import train  # here, because drawing from logs needs no trainer
 
     steps = 4
     cifar = cifar.to(arguments.device)
@@ -172,9 +171,9 @@ def show_answer(found):
     )
     print(f"   (theory: {found['theory']:.3f}).")
     print(f"   With BatchNorm, by {batchnorm['gradient_factor']:.3f} (theory: {batchnorm['theory']:.3f}).")
-    print(f"3. So do differences between images: they are {share['first']:.2g} of the mean square after the first")
+    print(f"3. Image differences vanish: they are {share['first']:.2g} of the mean square after the first")
     print(f"   convolution, {share['last']:.1e} after the last added one.")
-    print("4. ReLUs die: G of the first convolution is exactly 0 for good after iteration")
+    print("4. ReLUs die: G of the first convolution is exactly 0 after iteration")
     print(f"   {', '.join(map(str, found['last_nonzero']))} (by seed).")
 
 

@@ -1,11 +1,11 @@
-"""Question 3.1: how little must an image change until 1.4's network is 99 % sure of a wrong category?
+"""Question 3.1: how small a change makes 1.4's network 99 % sure of a wrong category?
 
 Attacks all test images (part3/attack.py), shows the first two of each category that the network classifies correctly,
-and repeats the attack on the first 1,000 of these with steps of other sizes. With a step ε of a whole intensity level,
-an adversarial image is an 8-bit image and survives being saved. With half a level it is not: all images that are saved
-or tabulated are rounded, and the sweep states success before and after rounding.
+and repeats the attack with other step sizes on the first 1,000 correctly classified images. With a step ε of a whole
+level, an adversarial image is an 8-bit image, which saving preserves. With half a level it is not, so all images that
+are saved or tabulated are rounded, and the sweep reports success before and after rounding.
 
-Predict before you run: by how many of 255 levels must a pixel change at most, in half of the images?
+Predict before you run: how many of 255 levels is the median image's largest pixel change?
 """
 
 import sys
@@ -32,7 +32,7 @@ SHOWN = 2  # images of each category
 
 
 def first_of_each_category(rows):
-    """The rows of the first images of each category that are classified correctly: none is chosen by its looks."""
+    """The rows of the first correctly classified images of each category, not chosen by appearance."""
     chosen = []
     for category in range(10):
         correct = [row for row in rows if row["category_before"] == row["category"] == category]
@@ -41,8 +41,8 @@ def first_of_each_category(rows):
 
 
 def save_images(folder, rows, images, attacked):
-    """Each original and adversarial image as PNG, which loses nothing; the name tells the categories."""
-    from torchvision.utils import save_image  # here: common/ is first to import torchvision, and says if it cannot
+    """Save each original and adversarial image as lossless PNG; file names give the categories."""
+    from torchvision.utils import save_image  # here: common/ imports torchvision first, and reports failures
 
     for stale in folder.glob("*.png"):
         stale.unlink()
@@ -53,7 +53,7 @@ def save_images(folder, rows, images, attacked):
 
 
 def lacks_images(out):
-    """Whether an image is missing or damaged of those that the table names."""
+    """Whether an image that the table names is missing or damaged."""
     try:
         plots.read_pairs(out, tables_in(out)["adversarial"])
         return False
@@ -89,7 +89,7 @@ def measure(network, images, labels, epsilon, max_iterations):
 
 
 def run(arguments, again=False):
-    """Attack all test images with these weights, unless that is done, and write images and tables."""
+    """Attack all test images and write images and tables, unless done with these weights."""
     tables, weights = tables_in(arguments.out), weights_of(arguments.trained, ATTACKED)
 
     def attack_all():
@@ -114,7 +114,7 @@ def draw(out):
 
 
 def answer(out):
-    """How many images were driven to 99 %, how far they had to move, and as what they end."""
+    """How many attacks succeed, how far images move, and in which categories they end."""
     tables = tables_in(out)
     rows, of_shown = plots.attacked_rows(tables["attacks"]), shown(out)
     columns = {name: np.array([row[name] for row in rows]) for name in ("iterations", "linf", "l2", "psnr_db")}
@@ -138,9 +138,9 @@ def answer(out):
 
 
 def fall_and_peak(spectrum):
-    """By how much power falls from the lowest frequency to the highest, and where the change has most of it above half.
+    """The fall in power from the lowest to the highest frequency, and the change's peak in the upper half.
 
-    Frequency 0 is left out; `period` is in pixels, and `excess` is over the same change with random signs.
+    Frequency 0 is excluded; `period` is in pixels; `excess` is relative to the change with random signs.
     """
     rows = spectrum[1:]
     falls = {name: rows[0][name] / rows[-1][name] for name in ("natural", "change")}
@@ -156,7 +156,7 @@ def shown(out):
 
 
 def same_kind(rows):
-    """The share of attacked animals that end as another animal, and of vehicles as another vehicle; and by chance."""
+    """The share of animals that become another animal, and of vehicles another vehicle, and the chance levels."""
     shares = {}
     for kind, members in [("vehicles", VEHICLES), ("animals", [name for name in CLASSES if name not in VEHICLES])]:
         ends = [CLASSES[row["category_after"]] for row in rows if CLASSES[row["category"]] in members]
@@ -166,7 +166,7 @@ def same_kind(rows):
 
 
 def favorites(table):
-    """The three most frequent changes of category, as shares of the images of the true one."""
+    """The three most frequent changes of category, as shares of the true category."""
     percent = plots.category_percentages(table)
     places = [np.unravel_index(place, percent.shape) for place in percent.argsort(axis=None)[::-1][:3]]
     return [
@@ -175,14 +175,14 @@ def favorites(table):
 
 
 def parse(description):
-    """The shared flags, which train networks that are missing, and the attack's.
+    """The shared flags, for training missing networks, and the attack's flags.
 
-    Other values of the attack's than their defaults have a folder of their own.
+    Runs with values other than the attack's defaults get their own folder.
     """
     parser = options.parser(description, seeds=False)
     add, step, steps = parser.add_argument, within(float, 0.1, 255), within(int, 1, 10**6)
-    add("--epsilon", type=step, default=EPSILON, help="a step, in intensity levels (default: 1)")
-    text = "steps that an image may take (default: %(default)s)"
+    add("--epsilon", type=step, default=EPSILON, help="step in intensity levels (default: 1)")
+    text = "maximum steps per image (default: %(default)s)"
     add("--max-iterations", type=steps, default=MAX_ITERATIONS, help=text)
     return options.parse(parser, constants=("epsilon", "max_iterations"))
 
@@ -193,8 +193,8 @@ def main():
     draw(arguments.out)
     found = answer(arguments.out)
     print(
-        f"of {found['attacked']} test images classified correctly, wrong now with 99 % confidence: "
-        f"{found['succeeded']}; not within the limit of iterations: {found['failed']} (succeeded = 0 in the table)"
+        f"of {found['attacked']} correctly classified test images, now wrong with 99 % confidence: "
+        f"{found['succeeded']}; not within the iteration limit: {found['failed']} (succeeded = 0 in the table)"
     )
     print(
         f"iterations: {found['iterations']:.1f} on average, at most {found['iterations_most']}; "

@@ -12,23 +12,23 @@ from common.networks import evaluation_mode, laid_out
 from common.preprocess import Statistics
 
 EPSILON, CONFIDENCE, MAX_ITERATIONS = 1.0, 0.99, 200  # question 3.1; the first and the last are our choice
-BATCH = 250  # images that go through the network at once: about the fastest on a CPU
+BATCH = 250  # images per forward pass: about the fastest on a CPU
 
 
 class Attacked(NamedTuple):
-    """What `attack` made of N images, in their order."""
+    """The results of `attack` for N images, in order."""
 
-    images: torch.Tensor  # (N, C, H, W), 0..255; float32, or as the images that were floating-point before
-    categories: torch.Tensor  # int64 (N,): what the network takes them for
-    confidences: torch.Tensor  # float32 (N,): the softmax probability of that
+    images: torch.Tensor  # (N, C, H, W), 0..255; float32, or the dtype of floating-point inputs
+    categories: torch.Tensor  # int64 (N,): the predicted categories
+    confidences: torch.Tensor  # float32 (N,): their softmax probabilities
     iterations: torch.Tensor  # int64 (N,): steps taken
-    succeeded: torch.Tensor  # bool (N,): wrong, with the confidence that was asked for
+    succeeded: torch.Tensor  # bool (N,): wrong, with at least the confidence required
 
 
 class OnPixels(nn.Module):
-    """A network with its pre-processing in front: takes intensity levels 0..255, returns logits.
+    """A network with its pre-processing: takes intensity levels 0..255, returns logits.
 
-    `prepare(pixels, statistics)` is applied as in evaluation. The gradient then is one with respect to the pixels.
+    `prepare(pixels, statistics)` is applied as in evaluation, so gradients are with respect to the pixels.
     """
 
     def __init__(self, network: nn.Module, prepare: Callable[..., torch.Tensor], statistics: Statistics):
@@ -50,19 +50,19 @@ def attack(
     max_iterations: int = MAX_ITERATIONS,
     description: str | None = None,
 ) -> Attacked:
-    """x ← x + ε·sign(∇ₓ J(x, y)) until the network gives x a wrong category with the confidence (question 3.1).
+    """x ← x + ε·sign(∇ₓ J(x, y)) until the network is confident of a wrong category (question 3.1).
 
-    A step is that of Goodfellow et al. 2014 (https://arxiv.org/abs/1412.6572), J the cross-entropy with the
-    true category y. Each image leaves when it is done, or after `max_iterations` steps without success.
+    A step is that of Goodfellow et al. 2014 (https://arxiv.org/abs/1412.6572). J is the cross-entropy with
+    the true category y. Each image stops on success, or after `max_iterations` steps without success.
 
     Args:
         network: takes pixels, float `(N, C, H, W)` in 0..255, and returns logits `(N, categories)`. It is
             run in evaluation mode, where an image's logits do not depend on the others in its batch;
-            it is left as it was: mode, weights and their gradients.
+            its mode, weights and gradients are left unchanged.
         images, labels: uint8 or float `(N, C, H, W)` in 0..255, and the true categories, int64 `(N,)`.
-        epsilon: in intensity levels. With a whole number, images that are 8-bit images stay such.
+        epsilon: the step in intensity levels. With a whole number, 8-bit images remain 8-bit.
         confidence: the softmax probability, 0..1, that a wrong category must reach.
-        max_iterations: steps that an image may take.
+        max_iterations: maximum steps per image.
         description: of the progress bar; None shows no bar.
 
     Raises `FloatingPointError` if a logit is not a finite number.
@@ -101,7 +101,7 @@ def momentum_attack(
     max_iterations: int = MAX_ITERATIONS,
 ) -> torch.Tensor:
     """The images after `max_iterations` steps along the sign of accumulated gradients (Dong et al. 2018, arXiv
-    1710.06081, without decay): g ← g + ∇ₓJ/‖∇ₓJ‖₁, x ← x + ε·sign(g). Arguments as of `attack`.
+    1710.06081, without decay): g ← g + ∇ₓJ/‖∇ₓJ‖₁, x ← x + ε·sign(g). Arguments as in `attack`.
     """
     images = images.float().clone()
     accumulated = torch.zeros_like(images)
@@ -109,7 +109,7 @@ def momentum_attack(
         for _ in range(max_iterations):
             for batch in torch.arange(len(images), device=images.device).split(BATCH):
                 _, gradient = gradient_of_pixels(network, images[batch], labels[batch])
-                # The mean stands for the norm, whose multiple it is; of a gradient that is 0 it is not a divisor.
+                # The mean is proportional to the norm. The clamp prevents division by 0 for a gradient of 0.
                 size = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
                 accumulated[batch] += gradient / size
                 images[batch] = (images[batch] + epsilon * accumulated[batch].sign()).clamp(0, 255)
@@ -123,13 +123,13 @@ def gradient_of_pixels(
     """The logits, and the gradient of each image's cross-entropy with respect to its pixels."""
     pixels = images.detach().requires_grad_()
     logits = network(pixels)
-    loss = F.cross_entropy(logits, labels, reduction="sum")  # of which each image has a term of its own
+    loss = F.cross_entropy(logits, labels, reduction="sum")  # in which each image has its own term
     return logits.detach(), torch.autograd.grad(loss, pixels)[0]
 
 
 @torch.no_grad()
 def predict(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The category of each of `images`, 0..255, in evaluation mode, and the softmax probability of it, both `(N,)`."""
+    """The category of each of `images`, 0..255, in evaluation mode, and its softmax probability, both `(N,)`."""
     with evaluation_mode(network):
         logits = torch.cat([network(batch.float()) for batch in images.split(BATCH)])
     confidences, categories = logits.softmax(1).max(1)

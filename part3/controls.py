@@ -1,18 +1,18 @@
-"""Controls of question 3.2: when does an adversarial image fool a network that it was not made for?
+"""Controls for question 3.2: when does an adversarial image fool a network that was not attacked?
 
-Each of the networks below attacks the same test images, all of which the trained ones classify correctly, with
-equally many steps of one level, and the images are shown to each other network:
+Each network below is attacked on the same test images, which all trained networks classify correctly, with an equal
+number of steps of one level. The adversarial images are shown to each other network:
 
-1.2, 1.3, 1.4, seed 1     Table 1's network with each kind of pre-processing, and once more from other weights
-first and last half       1.4 again, trained on the first and on the last 5,000 training images: none in common
-2.1, without BatchNorm    the designed network; the same without BatchNorm, which is 2.3's with no added layer
+1.2, 1.3, 1.4, seed 1     Table 1's network with each kind of pre-processing, and 1.4 with another seed
+first and last half       1.4, trained on the first and on the last 5,000 training images (none in common)
+2.1, without BatchNorm    the designed network, and the same without BatchNorm (2.3's with no added layer)
 2.4                       the solution
-shuffled labels           1.4 again, on labels that are unrelated to the images; it only attacks
-untrained                 1.4's network before training; it only attacks
+shuffled labels           1.4, trained on labels unrelated to the images; attacked only
+untrained                 1.4's network before training; attacked only
 
-Accuracies are compared with three candidates for a cause (Demontis et al. 2019): the similarity of the two networks'
+Accuracies are compared with three possible causes (Demontis et al. 2019): the similarity of the two networks'
 gradients on the originals, the size of the gradient of the network that is shown the images, and the accuracy of the
-network that they were made with. Last: one step, many steps, and steps with momentum, all of the same reach.
+attacked network. Finally, one step, many steps, and steps with momentum are compared at equal total size.
 
 Predict before you run: must the two networks have seen the same training images?
 """
@@ -43,7 +43,7 @@ from part3.transfer import EQUAL_STEPS as STEPS
 from part3.transfer import UNREACHABLE
 
 IMAGES = 500  # test images
-RESAMPLED = 1000  # sets of networks, for the intervals
+RESAMPLED = 1000  # bootstrap samples of networks
 
 
 def half(cifar, which):
@@ -53,7 +53,7 @@ def half(cifar, which):
 
 
 def shuffled(cifar):
-    """Training images with each other's labels."""
+    """Training images with shuffled labels."""
     order = torch.randperm(len(cifar.train_labels), generator=torch.Generator().manual_seed(0))
     return replace(cifar, train_labels=cifar.train_labels[order.to(cifar.train_labels.device)])
 
@@ -88,7 +88,7 @@ def tables_in(out):
 
 
 def pairs(networks, images, labels, accuracies):
-    """Rows for each network and each other one that was trained on true labels: what the images of the one do."""
+    """Rows for each attacked network and each other one trained on true labels: its accuracy, and the causes."""
     gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
     for source, attacked in networks.items():
         made = attack(attacked, images, labels, 1.0, UNREACHABLE, STEPS, source).images
@@ -108,7 +108,7 @@ def pairs(networks, images, labels, accuracies):
 
 
 def kinds_of_steps(networks, images, labels):
-    """Rows for attacks on 1.4's network that all move a pixel by up to `STEPS` levels, and for random signs."""
+    """Rows for attacks on 1.4's network that change pixels by up to `STEPS` levels, and for random signs."""
     network = networks["1.4"]
     made = {
         "random signs": (images + STEPS * random_signs(images)).clamp(0, 255),
@@ -143,7 +143,7 @@ def measure(networks, images, labels):
 
 
 def rank_correlation(first, second):
-    """Spearman's: the correlation of ranks, the mean rank for those that are equal; NaN where all are equal."""
+    """Spearman's rank correlation; equal values get their mean rank; NaN where all values are equal."""
     ranks = [[((values < value).sum() + (values <= value).sum()) / 2 for value in values] for values in (first, second)]
     centered = np.array(ranks) - (len(first) / 2)  # the mean of such ranks
     size = np.sqrt((centered**2).sum(1).prod())
@@ -153,8 +153,8 @@ def rank_correlation(first, second):
 def correlations(rows):
     """For each cause, the rank correlation with the share of images that fool the victim, and a 95 % interval.
 
-    Over all pairs of trained networks. Pairs that share a network are not independent, so the interval is from
-    drawing networks, not pairs, with replacement.
+    All pairs of trained networks are used. Pairs that share a network are not independent, so the interval
+    is from a bootstrap over networks, not pairs.
     """
     rows = [row for row in rows if row["source"] not in ONLY_ATTACKING]
     names = sorted({row["victim"] for row in rows})
@@ -178,7 +178,7 @@ def draw(out):
 
 
 def answer(out):
-    """The accuracy for each source and victim, what goes with it, and the attacks of one reach."""
+    """The accuracy for each source and victim, its correlations, and the attacks of equal size."""
     rows = results.read_rows(tables_in(out)["pairs"])
     return {
         "images": rows[0]["images"],

@@ -1,7 +1,7 @@
-"""What Part 3 measures: an attack's images, how far they moved, what another network makes of them, and why.
+"""Part 3's measurements: adversarial images, distances, how other networks classify them, and why.
 
-Functions give the rows of a table. Images are `(N, 3, 32, 32)` in 0..255, labels and categories
-int64 `(N,)`, distances in intensity levels, shares and accuracies fractions.
+Functions return table rows. Images are `(N, 3, 32, 32)` in 0..255; labels and categories are int64 `(N,)`.
+Distances are in intensity levels; shares and accuracies are fractions.
 """
 
 import torch
@@ -11,7 +11,7 @@ from part3.attack import BATCH, CONFIDENCE, Attacked, attack, gradient_of_pixels
 
 
 def as_saved(network, labels, attacked):
-    """What is left of an attack in images of 8 bits: with a whole ε, all of it."""
+    """The attack rounded to 8-bit images; unchanged if ε is a whole number."""
     images = attacked.images.round()
     if images.equal(attacked.images):
         return attacked
@@ -21,7 +21,7 @@ def as_saved(network, labels, attacked):
 
 
 def distances(images, labels, before, zero_gradient, attacked):
-    """One row an image: what it was taken for, what it is taken for now, and how far it moved, in levels."""
+    """One row per image: predictions before and after the attack, and distances in intensity levels."""
     difference = (attacked.images - images).flatten(1)
     columns = {
         "index": torch.arange(len(images)),
@@ -41,12 +41,12 @@ def distances(images, labels, before, zero_gradient, attacked):
 
 
 def radial_power(images):
-    """The power of images `(N, C, H, W)` at each distance from frequency 0, in cycles an image's width, `(W/2 + 1,)`.
+    """Power of images `(N, C, H, W)` at each distance from frequency 0, in cycles per image width, `(W/2 + 1,)`.
 
-    The mean of |F|² over images, channels and all frequencies that round to this distance; F is the Fourier transform
-    of an image less its mean, and normalized: white noise has its variance at every distance.
+    The mean of |F|² over images, channels and all frequencies that round to this distance. F is the Fourier transform
+    of an image minus its mean, normalized so that white noise's power is its variance.
     """
-    images = images.cpu().double()  # which not every device has
+    images = images.cpu().double()  # some devices lack float64
     centered = images - images.mean((2, 3), keepdim=True)
     power = torch.fft.fft2(centered, norm="ortho").abs().square().mean((0, 1))
     cycles = [torch.fft.fftfreq(size, 1 / size) for size in power.shape]
@@ -55,7 +55,7 @@ def radial_power(images):
 
 
 def spectrum(images, attacked):
-    """Rows of `radial_power` of natural images, of what an attack changed, and of the same change with random signs."""
+    """Rows of `radial_power`: natural images, the change by an attack, and the same change with random signs."""
     difference = attacked - images
     kinds = {"natural": images, "change": difference, "random": difference * random_signs(difference)}
     powers = {name: radial_power(kind).tolist() for name, kind in kinds.items()}
@@ -69,20 +69,20 @@ def gradients_of(network, images, labels):
 
 
 def directions(gradients):
-    """Gradients `(N, 3072)`, each divided by its largest absolute value; NaN where all of it is 0.
+    """Gradients `(N, 3072)`, each divided by its largest absolute value; NaN for a gradient of 0.
 
-    Their size says how sure a network is, and may be too small for float32 to square.
+    Their size reflects confidence, and may be too small to square in float32.
     """
     return gradients / gradients.abs().amax(1, keepdim=True)
 
 
 def zero_gradients(network, images, labels):
-    """The share of each image's pixel values whose gradient is exactly 0, whose sign moves nothing, `(N,)`."""
+    """The share of each image's pixel values whose gradient is exactly 0, so no step moves them, `(N,)`."""
     return (gradients_of(network, images, labels) == 0).float().mean(1)
 
 
 def sweep(network, images, labels, epsilons, max_iterations):
-    """One row a step size: success before and after rounding, iterations, and distances in levels."""
+    """One row per step size: success before and after rounding, iterations, distances in levels."""
     for epsilon in epsilons:
         attacked = attack(network, images, labels, epsilon, CONFIDENCE, max_iterations, f"epsilon {epsilon:g}")
         difference = (attacked.images - images).flatten(1)
@@ -107,15 +107,15 @@ def wilson_interval(share, number):
 
 
 def random_signs(like):
-    """1 or -1 with equal probability, float of the shape of `like` and on its device; the same in every call."""
+    """Random 1 or -1, float, with the shape and device of `like`; the same in every call."""
     generator = torch.Generator(like.device).manual_seed(0)
     return torch.where(torch.rand(like.shape, generator=generator, device=like.device) < 0.5, 1.0, -1.0)
 
 
 def inputs_of_equal_size(images, attacked):
-    """The attack's images, and controls that differ from the originals by as much: `{kind: images}`.
+    """The attack's images, the originals, and controls with changes of equal size: `{kind: images}`.
 
-    Random signs are the attack's own where 0 or 255 leaves no room for the opposite.
+    Where the opposite sign would leave 0..255, the attack's sign is kept.
     """
     difference = attacked - images
     heads, opposite = random_signs(difference) > 0, images - difference
@@ -129,7 +129,7 @@ def inputs_of_equal_size(images, attacked):
 
 @torch.no_grad()
 def runner_up(network, images, labels):
-    """The most probable of the wrong categories of each image, int64 `(N,)`."""
+    """The most probable wrong category of each image, int64 `(N,)`."""
     logits = torch.cat([network(batch.float()) for batch in images.split(BATCH)])
     return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
 
@@ -137,8 +137,8 @@ def runner_up(network, images, labels):
 def feed(victim, source, images, attacked, labels, name, victim_name):
     """Rows for one set of images: the victim's accuracy on each kind of input, and whose mistakes it makes.
 
-    The mistakes are counted that are the source's, and those that are the runner-up of the victim itself on the
-    original; `source_like_runner_up` counts, of the wrong ones, where these two are the same.
+    Counts the victim's mistakes that equal the source's, and those that equal the victim's runner-up on the
+    original; `source_like_runner_up` counts the mistakes where these two are equal.
     """
     mistakes, _ = predict(source, attacked)
     second = runner_up(victim, images, labels)
@@ -163,7 +163,7 @@ def feed(victim, source, images, attacked, labels, name, victim_name):
 
 
 def alignment(networks, images, labels):
-    """Rows for the first network and each other: how alike their gradients with respect to an image's pixels are.
+    """Rows that compare the first network with each other one: similarity of gradients with respect to pixels.
 
     Two controls: the second network's gradient for another image, and random numbers.
     """
@@ -174,9 +174,9 @@ def alignment(networks, images, labels):
     gradients["random"] = torch.randn(gradients[first].shape, generator=generator, device=images.device)
     for name, gradient in list(gradients.items())[1:]:
         cosines = F.cosine_similarity(gradients[first], gradient)
-        cosines = cosines[cosines.isfinite()]  # not so where a gradient is exactly 0
+        cosines = cosines[cosines.isfinite()]  # NaN where a gradient is exactly 0
         same = (gradients[first].sign() == gradient.sign()).float().mean(1)
-        # What a small step along the first's signs adds to the other's loss, as a share of what one along its own does.
+        # The other's loss increase for a small step along the first's signs, relative to a step along its own.
         gained = (gradients[first].sign() * gradient).sum(1) / gradient.abs().sum(1)
         yield {
             "first": first,
@@ -190,9 +190,9 @@ def alignment(networks, images, labels):
 
 
 def shown_to_others(networks, images, labels, attacks):
-    """One row an attack, a network attacked, and a network that is shown the images: its accuracy.
+    """One row per attack, attacked network and victim: the victim's accuracy on the images.
 
-    `attacks` are named functions like `part3.attack.attack`; a row tells how far the images moved, in the median.
+    `attacks` maps names to functions like `part3.attack.attack`. A row includes the images' median distance.
     """
     for kind, attack_of in attacks.items():
         for source, attacked_network in networks.items():

@@ -1,4 +1,4 @@
-"""The trained networks that Part 3 attacks and shows images to; their weights are committed and handed in."""
+"""The trained networks that Part 3 attacks or evaluates; their weights are committed and handed in."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from part1 import crop
 from part2 import accuracy, solution
 from part3.attack import OnPixels
 
-# The only list of these weights: by the name in Part 3's tables, the experiment and its seed.
+# The only list of these weights: name in Part 3's tables, then experiment and seed.
 NETWORKS = {
     "1.4": (crop.EXPERIMENT, 0),
     "2.1": (accuracy.EXPERIMENT, 0),
@@ -19,7 +19,7 @@ NETWORKS = {
 
 
 def network_on_pixels(name: str, cifar: Cifar, arguments: argparse.Namespace) -> OnPixels:
-    """The network of this name with the weights of its run, trained first where they are missing; it takes pixels."""
+    """The named network with its trained weights, which takes pixels; trained first if the weights are missing."""
     return on_pixels(*NETWORKS[name], cifar, arguments)
 
 
@@ -29,5 +29,5 @@ def on_pixels(experiment: Experiment, seed: int, cifar: Cifar, arguments: argpar
 
 
 def weights_of(out: Path, *names: str) -> list[Path]:
-    """The files of the weights of the networks of these names."""
+    """The weight files of the named networks."""
     return [weights_path(out, *NETWORKS[name]) for name in names]

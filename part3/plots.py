@@ -1,4 +1,4 @@
-"""The figures of Part 3: images, what was done to them, and what networks make of them."""
+"""The figures of Part 3: images, perturbations, and how networks classify them."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ AMPLIFIED = 8  # the factor by which perturbations are shown
 
 
 def pair_names(row: dict) -> tuple[str, str]:
-    """The files of an original and its adversarial image: test index and category, and what it is taken for."""
+    """File names of an original (test index, category) and its adversarial image (also the wrong category)."""
     true, wrong = (CLASSES[row[name]] for name in ("category", "category_after"))
     return f"{row['index']:04d}_{true}.png", f"{row['index']:04d}_{true}_as_{wrong}.png"
 
@@ -29,10 +29,10 @@ def read_image(path: Path) -> np.ndarray:
     """An image as it was saved; raises `RecordError` if it is missing or damaged."""
     try:
         image = plt.imread(path)
-    except (OSError, SyntaxError, ValueError):  # as matplotlib's reader says it
+    except (OSError, SyntaxError, ValueError):  # from matplotlib's reader
         image = None
     if image is None or image.shape != (32, 32, 3):
-        raise RecordError(f"{path} is missing or damaged: `python part3/adversarial.py` makes it again")
+        raise RecordError(f"{path} is missing or damaged: `python part3/adversarial.py` restores it")
     return image
 
 
@@ -60,7 +60,7 @@ def pairs(out: Path, table: Path) -> None:
 
 def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure:
     lines = -(-len(shown) // 4)  # rounded up
-    # Every third column is empty: it parts the pairs.
+    # Every third column is a gap between pairs.
     figure, grid = plt.subplots(
         lines, 12, figsize=(FULL_WIDTH, 1.17 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05]
     )
@@ -75,7 +75,7 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
 
 
 def perturbations(out: Path, table: Path) -> None:
-    """What was added to each image, amplified around gray."""
+    """Each image's perturbation, amplified around gray."""
     figure, grid = plt.subplots(2, 10, figsize=(FULL_WIDTH, 2.1))
     for axes in grid.flat:
         axes.set_axis_off()
@@ -87,7 +87,7 @@ def perturbations(out: Path, table: Path) -> None:
 
 
 def attack_distributions(out: Path, table: Path) -> None:
-    """The largest change of a pixel, over all test images that were classified correctly."""
+    """The largest pixel change, over all test images that were classified correctly."""
     values = np.array([row["linf"] for row in attacked_rows(table)])
     figure, axes = plt.subplots()
     bins = np.arange(np.floor(values.min()), np.percentile(values, 99.5) + 2) - 0.5
@@ -101,7 +101,7 @@ def attack_distributions(out: Path, table: Path) -> None:
 
 
 def category_percentages(table: Path) -> np.ndarray:
-    """Which category each category is taken for, in percent of its test images that were classified correctly."""
+    """How often each category becomes each other one, in percent of its correctly classified test images."""
     counts = np.zeros((10, 10))
     for row in attacked_rows(table):
         counts[row["category"], row["category_after"]] += 1
@@ -209,7 +209,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
 
 
 def source_and_victim(out: Path, table: Path) -> None:
-    """Accuracy of each network on the images that were made to fool each; a panel an attack."""
+    """Accuracy of each network on images that attack each network; one panel per attack."""
     rows = read_rows(table)
     attacks, sources, victims = (
         list(dict.fromkeys(row[name] for row in rows)) for name in ("attack", "source", "victim")
@@ -227,9 +227,9 @@ def source_and_victim(out: Path, table: Path) -> None:
 
 
 def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: tuple[str, ...]) -> None:
-    """Share of images that fool a network which they were not made for, against each of `causes`; a point a pair.
+    """Share of images that fool another network, against each of `causes`; one point per pair of networks.
 
-    `causes` are columns of the table and their labels, `floors` the attacking networks that know no categories.
+    `causes` maps columns of the table to labels; `floors` are attacked networks that learned no categories.
     """
     rows = read_rows(table)
     figure, panels = plt.subplots(1, len(causes), figsize=(FULL_WIDTH, 2.4), sharey=True)

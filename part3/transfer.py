@@ -1,12 +1,12 @@
 """Question 3.2: how does 2.1's network classify the images that were made to fool 1.4's, and why?
 
-2.1's network was not used to make them. Its accuracy on the adversarial images is compared with controls: on the
-original images; on changes of the same size at each pixel but with random signs; on the change that was made for
-another image; and all of this on every test image that 1.4's network classifies correctly. Then the causes: how
+2.1's network was not used to make them. Its accuracy on the adversarial images is compared with that on controls: the
+original images, changes of the same size at each pixel but with random signs, and the change made for another image.
+This is repeated on every test image that 1.4's network classifies correctly. Two causes are measured: how
 similar the networks' gradients with respect to an image are, and how often the second network makes the same mistake
-as the first. Last, each of three networks, 2.4's among them, is attacked and the images are shown to the others: once
-until the network attacked is sure of a wrong category, which takes a larger change in some networks than in others,
-and once with equally many steps for all.
+as the first. Finally, three networks, 2.4's among them, are attacked and the images are shown to the others: once
+until the attacked network is sure of a wrong category, which takes a larger change for some networks than for others,
+and once with an equal number of steps.
 
 Predict before you run: does the second network give the same wrong answers as the first, or others?
 """
@@ -28,10 +28,10 @@ from part3.measures import alignment, feed, shown_to_others
 from part3.networks import NETWORKS, network_on_pixels, weights_of
 
 SOURCE, VICTIM, THIRD, TWIN = "1.4", "2.1", "2.4", "1.4, seed 1"
-FEW = 500  # test images for what needs many gradients
-EQUAL_STEPS = 8  # about as many as it takes on average to fool 1.4's network
+FEW = 500  # test images where many gradients are used
+EQUAL_STEPS = 8  # about the mean number that fools 1.4's network
 EQUAL = f"{EQUAL_STEPS} steps for all"
-UNREACHABLE = 2.0  # a confidence: no image leaves before its last step
+UNREACHABLE = 2.0  # a confidence: no image stops before its last step
 
 
 def shown_images(out, device):
@@ -49,7 +49,7 @@ def tables_in(out):
 
 
 def measure(networks, images, labels, shown, epsilon, max_iterations):
-    """The rows of each table. `networks` are by the names above, `shown` what `shown_images` returns."""
+    """The rows of each table. `networks` is keyed by name; `shown` is the result of `shown_images`."""
     attack_of = partial(attack, epsilon=epsilon, max_iterations=max_iterations)
     three = {name: networks[name] for name in (SOURCE, VICTIM, THIRD)}
     correct = {name: predict(network, images)[0] == labels for name, network in three.items()}
@@ -93,13 +93,13 @@ def draw(out):
 
 
 def answer(out):
-    """The victim's accuracy and its controls, whose mistakes it repeats, and how alike the networks' gradients are."""
+    """The victim's accuracy and its controls, whose mistakes it repeats, and the similarity of the gradients."""
     transfer, matrix, aligned, verdicts = (
         results.read_rows(tables_in(out)[name]) for name in ("transfer", "matrix", "alignment", "verdicts")
     )
     return {
         "few": matrix[0]["images"],
-        "matrix": [  # with equally many steps for all
+        "matrix": [  # with an equal number of steps
             {name: row[name] for name in ("source", "victim", "accuracy")} for row in matrix if row["attack"] == EQUAL
         ],
         "transfer": [row for row in transfer if row["victim"] == VICTIM],
@@ -131,7 +131,7 @@ def main():
         print(
             f"{row['number']:>5} images, {row['inputs']:16}: {row['accuracy']:>6.1%} right "
             f"({row['low']:.1%} to {row['high']:.1%}); "
-            f"wrong like the attacked network: {row['wrong_like_source']} of {row['wrong']}"
+            f"same error as attacked network: {row['wrong_like_source']} of {row['wrong']}"
         )
     for row in found["alignment"]:
         print(
