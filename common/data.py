@@ -1,4 +1,4 @@
-"""CIFAR-10's train batch 1 and test batch, found or downloaded, verified, as uint8 tensors."""
+"""Find or download, verify and load CIFAR-10's train batch 1 and test batch as uint8."""
 
 import functools
 import os
@@ -20,7 +20,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 class DataError(Exception):
-    """CIFAR-10 is not there, or not as its authors published it. The message fits on one line."""
+    """CIFAR-10 is missing or differs from the published files. The message fits on one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,11 @@ class Cifar:
 
     @functools.cached_property
     def statistics(self) -> Statistics:
-        """Mean and standard deviation of the training images' channels, by which test images are normalized, too."""
+        """Mean and standard deviation of the training images' channels, used to normalize test images, too."""
         return channel_statistics(self.train_images)
 
     def whole(self) -> "Cifar":
-        """All of it, where a part could be taken."""
+        """The whole data set, unchanged."""
         return self
 
     def to(self, device: torch.device | str) -> "Cifar":
@@ -51,7 +51,7 @@ class TrainBatch1(CIFAR10):
     train_list = CIFAR10.train_list[:1]
 
     def _load_meta(self):
-        """Class names are `CLASSES`: batches.meta need not be there."""
+        """Class names are `CLASSES`; batches.meta is not needed."""
 
 
 def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cifar:
@@ -61,7 +61,7 @@ def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cif
     "synthetic" for generated images. None searches `$CIFAR10_ROOT`, `data/` and `../shared`, then
     downloads into `data/`.
 
-    Raises `DataError` if the data is missing, altered or cannot be downloaded.
+    Raises `DataError` if the data is altered, or missing and not downloadable.
     """
     if data_dir == "synthetic":
         return synthetic(device=device)
@@ -85,7 +85,7 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
         candidates = [folder]
     else:
         candidates = searched()
-        if os.environ.get("CIFAR10_ROOT"):  # which is meant if it is set
+        if os.environ.get("CIFAR10_ROOT"):  # if set, it must be used
             return find(os.environ["CIFAR10_ROOT"], "$CIFAR10_ROOT =")
     for folder in candidates:
         root = folder.parent if folder.name == TrainBatch1.base_folder else folder
@@ -98,9 +98,9 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
 
 
 def load_at_hand(data_dir: str | None = None) -> tuple[Cifar, bool]:
-    """`load` where nothing must be downloaded for it, else generated images, which it says; and whether it has these.
+    """Load without a download, or generate images and print that; also return whether images are generated.
 
-    For a look at a network before training, which is much the same on any images.
+    For inspecting untrained networks, which behave similarly on any images.
     """
     if data_dir is None and not is_at_hand():
         print("no CIFAR-10 found: GENERATED IMAGES are used in its place")
@@ -127,14 +127,14 @@ def is_complete(root: Path) -> bool:
 
 
 def verify(root: Path) -> None:
-    """Hold each batch file's md5 against the published one: unpickling an altered file could run anything."""
+    """Compare each batch file's md5 with the published one: unpickling an altered file could run any code."""
     for name, expected in md5s().items():
         path = root / TrainBatch1.base_folder / name
         found = calculate_md5(path)
         if found != expected:
             raise DataError(
                 f"{path} is truncated or altered: expected md5 {expected}, found {found}; "
-                "delete it or replace it by the original"
+                "delete it or restore the original"
             )
 
 
@@ -142,7 +142,7 @@ def download(folder: Path, searched: list[Path]) -> Path:
     """Download with torchvision and move the batch files, each whole and verified, into `folder`."""
     partial = folder / "partial"
     print(f"downloading CIFAR-10 from {TrainBatch1.url} into {folder}", flush=True)
-    socket.setdefaulttimeout(20)  # seconds of silence
+    socket.setdefaulttimeout(20)  # seconds per read
     try:
         with lock(folder / "download.lock", "another process is downloading CIFAR-10: try again later"):
             try:
@@ -166,9 +166,9 @@ def download(folder: Path, searched: list[Path]) -> Path:
 
 
 def synthetic(train: int = 10_000, test: int = 100, device: torch.device | str = "cpu") -> Cifar:
-    """Ten classes of generated images in CIFAR's shape, the same at every call, for trying the pipeline.
+    """Ten classes of generated images in CIFAR's shape, the same at every call, for testing the code.
 
-    Each class is a smooth random pattern, which an image shows at a random strength under noise.
+    Each class is a smooth random pattern; each image scales it randomly and adds noise.
     """
     generator = torch.Generator().manual_seed(0)
     patterns = F.interpolate(torch.randn(10, 3, 5, 5, generator=generator), size=32, mode="bicubic")

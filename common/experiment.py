@@ -1,4 +1,4 @@
-"""Running an experiment: its seeds trained where the log lacks them, its networks measured where a table lacks that."""
+"""Run experiments: train the seeds missing from the log, and make the measurements missing from a table."""
 
 import argparse
 import datetime
@@ -23,16 +23,16 @@ WATCHED = (1, 10, 30, 100, 300, 1000, 2000)  # iterations
 
 
 class Experiment(NamedTuple):
-    """What is trained, and under which name its log and results stand.
+    """A training setup, with the name of its log and results.
 
     Attributes:
         prepare: `prepare(images, statistics, generator=None)` is its pre-processing; see `common.preprocess`.
-        settings: of which a script's `--iterations` and `--batch-size` take precedence.
+        settings: a script's `--iterations` and `--batch-size` override these.
         sgd: the settings with `--optimizer sgd`.
         log_gradients: whether the log has G of every convolution (question 2.2).
-        watch: `watch(network, cifar)` returns rows on the network as it is after each of `WATCHED` iterations, in
-            evaluation mode; they go into the question's table "course", with name, seed and iteration in front.
-        trained_on: what is made of the data before; of all of it by default.
+        watch: `watch(network, cifar)` returns rows about the network, in evaluation mode, after each of `WATCHED`
+            iterations. They go into the question's table "course", after columns for name, seed and iteration.
+        trained_on: selects the data to train on; all of it by default.
     """
 
     question: str
@@ -64,12 +64,12 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
         code = records.commit()
     else:
         refuse_mixture(log, [*(row for row in kept if row["setup"]), setup | arguments.asked])
-        print(f"{log} has these seeds already: --retrain or another --out trains them")
+        print(f"{log} already has these seeds; to repeat them, use --retrain or --out")
     for seed in wanted:
         checkpoint = checkpoint_path(log, seed)
         with alone(checkpoint):
             if not arguments.retrain and seed in finished(log):
-                continue  # by another process, meanwhile
+                continue  # another process trained it
             network, columns, seconds = train_seed(experiment, seed, cifar, arguments, checkpoint)
             test = cifar.test_images, cifar.test_labels, cifar.statistics
             accuracy, loss = evaluate(network, experiment.prepare, *test)
@@ -86,7 +86,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
             result |= {"date": datetime.date.today().isoformat()}
             merge_rows(log.with_name("results.csv"), [result], key=["question", "name", "seed"])
             print(f"{log.stem} seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
-    for seed in arguments.seeds:  # kept until here: a --retrain that is stopped does not train finished seeds again
+    for seed in arguments.seeds:  # kept until here, so that a stopped --retrain does not repeat finished seeds
         remove_finished(checkpoint_path(log, seed), iterations)
         for path in snapshots(experiment, checkpoint_path(log, seed), arguments).values():
             path.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
 
 
 def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
-    """The machine and the data: what a run's numbers depend on besides code, settings and seed."""
+    """The machine and data, on which a run's numbers depend besides code, settings and seed."""
     return {
         "device": arguments.device.type,
         "processor": records.processor(arguments.device),
@@ -107,14 +107,14 @@ def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
 
 
 def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
-    """A hash of what all seeds of an experiment share: layers, the code of its two functions, and settings."""
+    """A hash of an experiment's layers, code of its two functions, and settings, which all seeds share."""
     code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
     shared = f"{experiment.make_network()} {code} {settings_of(experiment, arguments)}"
     return hashlib.sha256(shared.encode()).hexdigest()[:12]
 
 
 def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:
-    """The experiment's, with the optimizer and the budget that the flags say."""
+    """The experiment's settings, with the optimizer and budget of the flags."""
     settings = experiment.sgd if arguments.optimizer == "sgd" else experiment.settings
     return replace(settings, **arguments.budget)
 
@@ -122,8 +122,8 @@ def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settin
 def train_seed(
     experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace, checkpoint: Path
 ) -> tuple[nn.Module, dict[str, list[float]], float]:
-    """`common.training.train` as the experiment and the flags say."""
-    from common.training import train  # here, because who only draws from logs needs no trainer
+    """Train one seed with the settings of experiment and flags."""
+    from common.training import train  # imported here because plots do not need it
 
     begin = partial(
         train,
@@ -141,20 +141,20 @@ def train_seed(
     try:
         return begin()
     except RecordError as error:
-        print(f"{error}: done, and starting again")
+        print(f"{error}: removed; starting again")
         checkpoint.unlink()
         return begin()
 
 
 def snapshots(experiment: Experiment, checkpoint: Path, arguments: argparse.Namespace) -> dict[int, Path]:
-    """Where the weights after `WATCHED` iterations are kept until they are measured."""
+    """Files for the weights after `WATCHED` iterations, until they are measured."""
     iterations = settings_of(experiment, arguments).iterations
     watched = [iteration for iteration in WATCHED if experiment.watch and iteration <= iterations]
     return {iteration: checkpoint.with_name(f"{checkpoint.stem}_after{iteration}.pt") for iteration in watched}
 
 
 def measure_snapshots(experiment: Experiment, seed: int, arguments: argparse.Namespace, checkpoint: Path) -> None:
-    """Write what `experiment.watch` returns for each of them into the table "course"; on the CPU.
+    """Measure the snapshots with `experiment.watch` on the CPU, and write the table "course".
 
     Raises `RecordError` if one is missing; the same command then trains from the start.
     """
@@ -162,7 +162,7 @@ def measure_snapshots(experiment: Experiment, seed: int, arguments: argparse.Nam
     for iteration, path in snapshots(experiment, checkpoint, arguments).items():
         if not path.exists():
             checkpoint.unlink(missing_ok=True)
-            raise RecordError(f"{path} has been removed: the same command makes it again")
+            raise RecordError(f"{path} has been removed: the same command recreates it")
         network = experiment.make_network()
         network.load_state_dict(load_weights(path))
         found = experiment.watch(network.eval(), cifar)
@@ -194,18 +194,18 @@ def remove_finished(checkpoint: Path, iterations: int) -> None:
 
 
 def alone(checkpoint: Path):
-    """A lock: one process at a time trains what has this checkpoint."""
+    """Lock a run: one process at a time trains with this checkpoint."""
     return lock(checkpoint.with_suffix(".lock"), f"{checkpoint.stem} is being trained by another process")
 
 
 def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace) -> nn.Module:
-    """The network with the weights of its run, in evaluation mode. Where they are missing, it is trained again first.
+    """The network with the weights of its run, in evaluation mode. If they are missing, it is trained first.
 
     Raises `RecordError` if the weights are not this network's.
     """
     weights = weights_path(arguments.trained, experiment, seed)
     log = log_path(arguments.trained, experiment.question, experiment.name)
-    if not weights.exists() or checkpoint_path(log, seed).exists():  # or a run of it was stopped
+    if not weights.exists() or checkpoint_path(log, seed).exists():  # or its run was stopped
         print(f"training question {experiment.question}'s network first, for {weights}", flush=True)
         again = {"out": arguments.trained, "seeds": [seed], "retrain": True}
         run(experiment, argparse.Namespace(**vars(arguments) | again))
@@ -226,10 +226,10 @@ def measure_once(
     measure: Callable[[], dict],
     cells: Sequence[dict[str, str]] = ({},),
 ) -> None:
-    """Fill `tables` with the rows that `measure()` returns under their names, if one is missing or if `again`.
+    """Fill `tables` with the rows that `measure()` returns by name, if a table is missing or `again` is set.
 
-    `weights` are the files of the networks that are measured: if they have changed, all is measured again. So it is
-    if a table lacks a row with each of `cells`. Raises `RecordError` if weights change meanwhile.
+    `weights` are the files of the measured networks. If they have changed, or if a table lacks a row for any of
+    `cells`, everything is measured again. Raises `RecordError` if weights change during measurement.
     """
     last = list(tables.values())[-1]
 
@@ -237,13 +237,13 @@ def measure_once(
         return not again and all(is_measured(table, each, weights) for table in tables.values() for each in cells)
 
     if is_done():
-        print(f"{last} is there already: --retrain or another --out does it again")
+        print(f"{last} already exists; to repeat it, use --retrain or --out")
         return
     guard = last.parents[1] / "checkpoints" / f"{last.stem}.lock"
     with lock(guard, f"{last} is being written by another process", seconds=20):
-        if not is_done():  # by another process, meanwhile
+        if not is_done():  # by another process
             before = hashes_of(weights)
-            measured = measure()  # which trains networks whose weights are missing
+            measured = measure()  # trains networks whose weights are missing
             hashes = hashes_of(weights)
             if before.items() - hashes.items():
                 raise RecordError(f"another process replaced weights that {last} is measured on: try again")
@@ -253,9 +253,9 @@ def measure_once(
 
 
 def measure_trained(experiment: Experiment, table: Path, measure: Callable, arguments: argparse.Namespace) -> None:
-    """Write into `table` what `measure` returns for the network of each finished seed, where that is not written.
+    """Write into `table` the rows that `measure` returns for the network of each finished seed, if missing.
 
-    `measure(network, cifar)` returns rows, which get the columns name and seed in front.
+    `measure(network, cifar)` returns rows; the columns name and seed are prepended.
     """
     cifar = None
     for seed in sorted(finished(log_path(arguments.out, experiment.question, experiment.name))):
@@ -269,9 +269,9 @@ def measure_trained(experiment: Experiment, table: Path, measure: Callable, argu
 
 
 def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path] = ()) -> bool:
-    """Whether `table` has a row with these cells, and was measured on the weights as they are now.
+    """Whether `table` has a row with these cells and was measured on the current weights.
 
-    Weights that are not there have not changed. The one place that decides what need not be measured again.
+    Missing weights count as unchanged. Only this function decides whether to repeat a measurement.
     """
     texts = {name: str(value) for name, value in cells.items()}
     found = any(texts.items() <= row.items() for row in read_rows(table))
@@ -283,9 +283,9 @@ def hashes_of(weights: Sequence[Path]) -> dict[str, str]:
 
 
 def remember(table: Path, hashes: dict[str, str]) -> None:
-    """Note the weights that `table` was measured on: by their file's name, a hash of their values."""
+    """Record a hash of the weights that `table` was measured on, by the name of their file."""
     rows = [{"table": table.name, "weights": name, "sha256": hashed} for name, hashed in hashes.items()]
-    if rows:  # none for tables that were measured on new networks
+    if rows:  # empty for tables measured on new networks
         merge_rows(table.with_name("measured.csv"), rows, key=["table", "weights"])
 
 

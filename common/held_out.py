@@ -1,4 +1,4 @@
-"""Choosing among networks, pre-processings and settings on held-out training images, never on the test batch."""
+"""Choose networks, pre-processing and settings on held-out training images, never on the test batch."""
 
 import argparse
 import re
@@ -21,13 +21,13 @@ FOLDS = 5  # parts of train batch 1, each of which is held out once
 
 
 def parse(description: str, names: list[str], finalists: list[str]) -> argparse.Namespace:
-    """The shared flags, and: which of the named candidates to compare, or the finalists alone, and on which folds."""
+    """Parse the shared flags and those that choose the candidates (or only the finalists) and the folds."""
     parser = options.parser(description)
     add, fold = parser.add_argument, within(int, 0, FOLDS - 1)
     add("--folds", type=fold, nargs="+", default=[0], metavar="K", help="hold out these fifths, 0 to 4 (default: 0)")
     group, text = parser.add_mutually_exclusive_group(), f"{'; '.join(names)} (default: all)"
     group.add_argument("--candidates", choices=names, nargs="+", default=names, metavar="NAME", help=text)
-    text = "compare those that the choice is between, and what it is measured against"
+    text = "compare only the finalists and their baselines"
     group.add_argument("--finalists", action="store_const", dest="candidates", const=finalists, help=text)
     if parser.parse_args().optimizer != "procedure":
         parser.error("argument --optimizer: each candidate has its own")
@@ -35,9 +35,9 @@ def parse(description: str, names: list[str], finalists: list[str]) -> argparse.
 
 
 def compare(question: str, candidates: list[Experiment], arguments: argparse.Namespace) -> Path:
-    """Train each candidate on four fifths of train batch 1, evaluate it on the fifth held out, and return the table.
+    """Train each candidate on four fifths of train batch 1, evaluate it on the held-out fifth, and return the table.
 
-    Prints each candidate's accuracy and how it differs from the first one's, image by image. A candidate that the
+    Prints each accuracy and its difference from the first candidate's, paired by image. A candidate that the
     table already has is trained again only with `--retrain` or after a change of its code or settings. A comparison
     that was stopped continues from its last epoch.
     """
@@ -48,14 +48,14 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
         for candidate in candidates:
             key = {"candidate": candidate.name, "fold": fold, "seed": seed}
             setup = setups[candidate.name]
-            name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # fit for a file's
+            name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # for a file name
             checkpoint = table.parents[1] / "checkpoints" / f"{table.stem}_{name}_fold{fold}_seed{seed}.pt"
             checkpoints.append((checkpoint, experiment.settings_of(candidate, arguments).iterations))
             if arguments.retrain or not is_measured(table, key | setup):
                 wanted.append((candidate, key, setup, checkpoint))
     kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
-    # A candidate's own folds are of one machine. Another processor rounds differently, as another seed would: its
-    # candidates can be compared with these. Another precision is another procedure.
+    # All folds of a candidate must be from one machine. Candidates from other processors can be compared: rounding
+    # differs there as with another seed. Another precision is another procedure.
     kept = [row for row in kept if row["candidate"] in setups]
     others = [{each: row[each] for each in ("device", "precision")} for row in kept]
     for name in setups:
@@ -68,7 +68,7 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
     for candidate, key, setup, checkpoint in wanted:
         with experiment.alone(checkpoint):
             if not arguments.retrain and is_measured(table, key | setup):
-                continue  # by another process, meanwhile
+                continue  # another process trained it
             rest = split(cifar, key["fold"])
             network, columns, seconds = experiment.train_seed(candidate, key["seed"], rest, arguments, checkpoint)
             logits = logits_of(network, candidate.prepare, rest.test_images, rest.statistics)
@@ -84,10 +84,10 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
                 **asdict(settings),
                 **machine,
                 **setup,
-                "correct": np.packbits(correct).tobytes().hex(),  # a bit an image
+                "correct": np.packbits(correct).tobytes().hex(),  # a bit per image
             }
             merge_rows(table, [row], key=list(key))
-        print(f"{candidate.name}, fold {key['fold']}: {row['accuracy']:.2%} held out", flush=True)
+        print(f"{candidate.name}, fold {key['fold']}: held-out accuracy {row['accuracy']:.2%}", flush=True)
     for checkpoint, iterations in checkpoints:
         experiment.remove_finished(checkpoint, iterations)
     baseline = candidates[0].name
@@ -98,7 +98,7 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
 
 
 def split(cifar: Cifar, fold: int) -> Cifar:
-    """Train batch 1 alone, one of its `FOLDS` parts in the place of the test batch.
+    """Split only train batch 1: one of its `FOLDS` parts replaces the test batch.
 
     The images of each class are dealt to the parts in turn: all parts have the same number of images, and the same
     number of each class to within one.
@@ -113,7 +113,7 @@ def comparisons(table: Path, baseline: str) -> dict[str, tuple[float, Difference
     """Each candidate's accuracy, and its difference from the baseline's on the folds that both have; the best first.
 
     The difference is a mean over images: +1 where only the candidate is right, -1 where only the baseline is, else 0.
-    It is None where they have no fold in common. Raises `RecordError` for a candidate whose folds have no mean.
+    It is None if they share no fold. Raises `RecordError` for a candidate whose folds cannot be averaged.
     """
     correct: dict[str, dict[tuple[int, int], np.ndarray]] = {}
     rows = read_rows(table)

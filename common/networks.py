@@ -1,4 +1,4 @@
-"""Table 1's network, and how accurate any network is."""
+"""Table 1's network, and evaluation of any network."""
 
 import contextlib
 from collections import OrderedDict
@@ -14,10 +14,9 @@ from common.preprocess import Statistics
 def table1_network() -> nn.Sequential:
     """The network of the assignment's Table 1: images `(N, 3, 32, 32)` to logits `(N, 10)`.
 
-    Padding 2 keeps a convolution's output as large as its input, so that only the pooling halves it; the
-    table's "Padding = 0" is the pooling's. What BatchNorm follows has no bias: BatchNorm would subtract it
-    again and adds its own. The softmax is part of the loss (cross-entropy) in training, and is applied to the
-    logits elsewhere.
+    With padding 2, convolutions keep the image size, and only pooling halves it; the table's "Padding = 0"
+    refers to pooling. Layers before BatchNorm have no bias, because BatchNorm would subtract it and adds its
+    own. The softmax is part of the loss (cross-entropy) in training, and is applied to the logits elsewhere.
     """
     return nn.Sequential(
         OrderedDict(
@@ -44,7 +43,7 @@ def table1_network() -> nn.Sequential:
 
 @contextlib.contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, in which an image's logits depend on no other image; then as it was before."""
+    """Set evaluation mode, in which an image's logits depend on no other image; then restore the previous mode."""
     modes = [(layer, layer.training) for layer in network.modules()]
     network.eval()
     try:
@@ -55,7 +54,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def laid_out(images: torch.Tensor) -> torch.Tensor:
-    """Images with their channels last in memory on CPUs, where this is faster; unchanged where it was not measured."""
+    """Images in channels-last layout on CPUs, where it is faster; contiguous elsewhere, where it was not measured."""
     layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
     return images.contiguous(memory_format=layout)
 
@@ -72,8 +71,8 @@ def evaluate(
 ) -> tuple[float, float]:
     """Accuracy (a fraction) and mean cross-entropy of `network` in evaluation mode, in fp32, one view per image.
 
-    `images` are uint8 `(N, 3, H, W)`, `labels` int64 `(N,)`; `prepare` and the training batch's `statistics` as in
-    `common.preprocess`, without a generator, so that nothing is augmented.
+    `images` are uint8 `(N, 3, H, W)`, `labels` int64 `(N,)`. `common.preprocess` describes `prepare` and the
+    training batch's `statistics`. Without a generator, nothing is augmented.
     """
     logits = logits_of(network, prepare, images, statistics)
     return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()

@@ -1,4 +1,4 @@
-"""The command-line flags that every script shares; whatever a user can get wrong is reported in one line."""
+"""The command-line flags that all scripts share; a user's errors are reported in one line."""
 
 import argparse
 import ctypes
@@ -23,7 +23,7 @@ REPORT = ROOT / "report"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line (exit code 2) instead of the usage and a line."""
+    """`ArgumentParser` with one-line errors (exit code 2), without the usage text."""
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -44,7 +44,7 @@ def device_named(name: str) -> torch.device:
 def fastest_precision(device: torch.device) -> str:
     """bf16 where the processor is known to compute in it natively, else fp32.
 
-    Known are CUDA's GPUs and x86 (AVX-512 BF16, AMX); on others bf16 has not been measured.
+    These are CUDA GPUs and x86 CPUs with AVX-512 BF16 or AMX; others were not measured.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
@@ -53,20 +53,20 @@ def fastest_precision(device: torch.device) -> str:
 
 
 def parser(description: str, seeds: bool = True) -> Parser:
-    """The shared flags; `parse` completes what they say. Without `seeds`, a script trains no seeds of its own."""
+    """The shared flags; `parse` adds values derived from them. Without `seeds`, there is no flag --seeds."""
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     if seeds:
-        add_seeds(parser, [0], "train these where the log lacks them; the answer takes all of the log (default: 0)")
-    many, images = within(int, 1, 10**6), within(int, 2, 10_000)  # BatchNorm takes its statistics over two at least
+        add_seeds(parser, [0], "train those that the log lacks; the answer uses all seeds in the log (default: 0)")
+    many, images = within(int, 1, 10**6), within(int, 2, 10_000)  # BatchNorm needs at least two
     add("--iterations", type=many, default=Settings().iterations, help="training steps (default: %(default)s)")
     add("--batch-size", type=images, default=Settings().batch_size, help="images per step (default: %(default)s)")
     add("--device", type=device_named, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
-    text = "sgd: plain SGD with momentum in place of Muon, in a folder of its own (default: %(default)s)"
+    text = "sgd: plain SGD with momentum instead of Muon, in a separate folder (default: %(default)s)"
     add("--optimizer", choices=["procedure", "sgd"], default="procedure", help=text)
     precisions = ["auto", "fp32", "bf16"]
-    add("--precision", choices=precisions, default="auto", help="auto takes bf16 where it is native (default: auto)")
-    threads, text = torch.get_num_threads(), "CPU threads; another number rounds differently (default: %(default)s)"
+    add("--precision", choices=precisions, default="auto", help="auto uses bf16 if it is native (default: auto)")
+    threads, text = torch.get_num_threads(), "CPU threads; the number affects rounding (default: %(default)s)"
     add("--threads", type=within(int, 1, 1024), default=threads, metavar="N", help=text)
     add(
         "--data-dir",
@@ -76,7 +76,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
         "(default: $CIFAR10_ROOT, data/, ../shared, else a download into data/)",
     )
     add_out(parser, "folder for logs/, figures/, weights/ and checkpoints/ (default: report)")
-    add("--retrain", action="store_true", help="do again what the log has already")
+    add("--retrain", action="store_true", help="repeat runs already in the log")
     return parser
 
 
@@ -101,15 +101,15 @@ def printable(text: str) -> str:
 
 
 def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
-    """Parse, settle `precision`, and move `out` to a folder of its own for a run that is not the report's.
+    """Parse, determine `precision`, and move `out` to a separate folder if the run is not the report's.
 
-    That is one off the assignment's budget, on generated images, in a precision chosen by hand, by plain SGD, or with
-    another value than the default of one of the flags in `constants`. `arguments.trained` is the folder
-    that it would be without these last: a script that only uses trained networks finds them there.
-    `arguments.asked` holds precision and threads where a flag sets them to another value than the default, and
-    `arguments.budget` iterations and batch size where they are not the assignment's. Off that budget, images are
-    generated where there is no CIFAR-10 and it cannot be downloaded; at the full budget that is an error.
-    Raises `DataError` if `--data-dir` is given and has no CIFAR-10, also where a finished log needs none.
+    Such a run has another budget than the assignment's, generated images, another precision than the fastest, plain
+    SGD, or a value other than the default of a flag in `constants`. `arguments.trained` is the folder of the same run
+    with default `constants`: a script that only uses trained networks finds them there. `arguments.asked` holds
+    precision and threads if a flag sets them to other values than the defaults, and `arguments.budget` holds
+    iterations and batch size if they are not the assignment's. With such a budget, images are generated if CIFAR-10
+    is missing and cannot be downloaded; at the full budget, that is an error.
+    Raises `DataError` if `--data-dir` is given and has no CIFAR-10, even if a finished log needs none.
     """
     arguments = parser.parse_args()
     if hasattr(arguments, "seeds"):
@@ -128,7 +128,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
         try:
             find()
         except DataError as error:
-            print(f"GENERATED IMAGES take the place of CIFAR-10 in this trial: {error}")
+            print(f"GENERATED IMAGES replace CIFAR-10 in this trial: {error}")
             arguments.data_dir = "synthetic"
     departing = dict(arguments.budget)
     if arguments.precision != fastest:
@@ -144,7 +144,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
 
 
 def make_folders(parser: Parser, out: Path) -> None:
-    """Make them, or refuse `--out` before any training. A read-only folder that has logs can still answer from them."""
+    """Make the folders in `out`, or reject `--out` before any training. A read-only folder with logs is accepted."""
     try:
         for name in ("logs", "figures", "checkpoints", "weights"):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -155,13 +155,13 @@ def make_folders(parser: Parser, out: Path) -> None:
 
 
 def trial_path(out: Path, departing: dict[str, int | float | str]) -> Path:
-    """The folder, under `out`, of runs that depart from the report's in these ways; `out` itself for none."""
+    """The folder under `out` of runs that differ from the report's in these ways; `out` itself if none."""
     words = [value if isinstance(value, str) else f"{name}{value}" for name, value in sorted(departing.items())]
     return out / "trials" / "-".join(words) if words else out
 
 
 def trial(parser: Parser, out: Path, departing: dict[str, int | float | str]) -> Path:
-    """`trial_path`, made, with a file in it that says in what its runs depart (see `common.results.departures`)."""
+    """Make `trial_path`, with a file that lists how its runs differ (see `common.results.departures`)."""
     folder = trial_path(out, departing)
     make_folders(parser, folder)
     if departing and departures(folder) != departing:
@@ -171,9 +171,9 @@ def trial(parser: Parser, out: Path, departing: dict[str, int | float | str]) ->
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main function; an error that its user can mend becomes one line and exit code 2.
+    """Run a script's main function; an error that its user can fix becomes one line and exit code 2.
 
-    SIGTERM and SIGHUP, a cluster's time limit or a closed terminal, end it as Ctrl-C does.
+    SIGTERM (a cluster's time limit) and SIGHUP (a closed terminal) end it as Ctrl-C does.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # see common/__init__.py
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
@@ -186,17 +186,17 @@ def run_script(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough, as `head` does
+    except BrokenPipeError:  # the reader has stopped, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (DataError, RecordError, FloatingPointError, OSError) as error:
         fail(str(error))
     except (MemoryError, RuntimeError) as error:
-        words = ("allocate memory", "out of memory")  # the CPU's RuntimeError, an accelerator's
+        words = ("allocate memory", "out of memory")  # on the CPU, on an accelerator
         if isinstance(error, RuntimeError) and not any(each in str(error) for each in words):
             raise
         fail("not enough memory; a smaller --batch-size needs less")
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last finished epoch, if there is one", file=sys.stderr)
+        print("\ninterrupted; the same command resumes from the last finished epoch, if any", file=sys.stderr)
         sys.exit(130)
 
 
@@ -206,12 +206,12 @@ def fail(message: str) -> None:
 
 
 def reuse_freed_memory() -> None:
-    """Let glibc keep what is freed instead of returning it to the system.
+    """Let glibc keep freed memory instead of returning it to the system.
 
-    A step frees and allocates the same large activations; without this each step has its pages zeroed
-    anew. Saves 7 % of a step in bf16 and more in fp32 (CPU), in training as in attacks.
+    Each step frees and allocates the same large activations, which the system otherwise zeroes each
+    time. Saves 7 % of a step in bf16 and more in fp32 (CPU), in training and attacks.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD: at its largest
+        mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD: the maximum
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never

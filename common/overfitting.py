@@ -1,4 +1,4 @@
-"""Overfitting: how much better networks classify the training images, as they are, than images they have not seen."""
+"""Overfitting: how much better networks classify training images, without augmentation, than unseen images."""
 
 import statistics
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from common.results import Accuracy, log_path, mean_of, read_rows, runs
 
 
 class Overfitting(NamedTuple):
-    """Accuracy on training images without augmentation, and how far it lies above test accuracy, over seeds."""
+    """Mean accuracy on training images without augmentation, and its gap to test accuracy, over seeds."""
 
     training: float
     gap: Accuracy
@@ -21,24 +21,24 @@ class Overfitting(NamedTuple):
     def __str__(self) -> str:
         spread = "" if self.gap.deviation is None else f" ± {100 * self.gap.deviation:.1f}"
         gap = f"{100 * self.gap.mean:.1f}{spread} points above test accuracy (n = {self.gap.seeds})"
-        return f"{100 * self.training:.1f} % of the training images as they are, {gap}"
+        return f"{100 * self.training:.1f} % of the training images without augmentation, {gap}"
 
 
 def measure(network: nn.Module, cifar: Cifar, prepare: Callable, images: int | None = None) -> list[dict]:
-    """A row: the network's accuracy on the first `images` training images (None: all), prepared as test images are."""
+    """One row: the accuracy on the first `images` training images (None: all), prepared like test images."""
     shown, labels = cifar.train_images[:images], cifar.train_labels[:images]
     accuracy, _ = evaluate(network, prepare, shown, labels, cifar.statistics)
     return [{"images": len(shown), "train_accuracy": accuracy}]
 
 
 def accuracies(out: Path, question: str, name: str) -> dict[int, float]:
-    """By seed, what `measure` found for the experiment of this name in the table of `question`."""
+    """The accuracy of each seed of the experiment `name`, from the table of `question`."""
     rows = read_rows(log_path(out, question, "overfitting"))
     return {row["seed"]: row["train_accuracy"] for row in rows if row["name"] == name}
 
 
 def of(out: Path, question: str, log: Path) -> Overfitting | None:
-    """The overfitting of the experiment with this log by the table of `question`; None where it is not measured."""
+    """The overfitting of the experiment with this log, from the table of `question`; None if not measured."""
     training, test = accuracies(out, question, log.stem.partition("_")[2]), runs(log)
     seeds = sorted(training.keys() & test.keys())
     if not seeds:

@@ -1,4 +1,4 @@
-"""One figure style, and the figures that several parts draw, from logs alone."""
+"""The figure style and the figures that several parts share, drawn from logs."""
 
 import io
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ import numpy as np
 from common.records import READ_ONLY, replacing
 from common.results import departures_in_words, epoch_of, final_accuracies, final_accuracy, log_path, read_log
 
-# Okabe and Ito's colors, which the color-blind can tell apart, and another one; a line's style tells it apart in gray.
+# Okabe and Ito's colors, which color-blind readers can distinguish, plus brown; line styles distinguish them in gray.
 BLACK, GRAY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 BROWN = "#8B5A2B"
 DRAWN: list[str] = []  # the names of the figures that this process has saved
-HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # inches, of the report's text
+HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # widths in the report, inches
 
-matplotlib.rcdefaults()  # whatever a matplotlibrc says
+matplotlib.rcdefaults()  # ignores any matplotlibrc
 matplotlib.use("Agg")  # files only: no window system needed
 plt.rc("figure", figsize=(HALF_WIDTH, 1.8))
 plt.rc("figure.constrained_layout", use=True)
@@ -34,7 +34,7 @@ plt.rc("pdf", fonttype=42)
 
 
 class Curve(NamedTuple):
-    """How an experiment is drawn, in every figure alike; it stands in the experiment's script."""
+    """How an experiment is drawn in every figure; defined in the experiment's script."""
 
     question: str
     name: str  # of the experiment
@@ -52,20 +52,20 @@ class Curve(NamedTuple):
 
 
 def save(figure: plt.Figure, out: Path, name: str, formats: Sequence[str] = ("pdf", "png")) -> None:
-    """Write `out/figures/name.pdf` (for the report) and `.png` (for eyes); the same figure, the same bytes."""
+    """Write `out/figures/name.pdf` (for the report) and `.png` (for viewing); the output is deterministic."""
     if departing := departures_in_words(out):
         figure.suptitle(f"not the report's run: {departing}", color=VERMILION)
     DRAWN.append(name)
     try:
         for suffix in formats:
-            content = io.BytesIO()  # matplotlib's PDF ends in a traceback where it meets a full disk
+            content = io.BytesIO()  # matplotlib's PDF writer ends in a traceback on a full disk
             figure.savefig(content, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else {})
             with replacing(out / "figures" / f"{name}.{suffix}") as temporary:
                 temporary.write_bytes(content.getvalue())
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise
-        print(f"{out / 'figures' / name}.png is as it was: {error.strerror}")
+        print(f"{out / 'figures' / name}.png not updated: {error.strerror}")
     plt.close(figure)
 
 
@@ -80,13 +80,13 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     sums = np.concatenate([[0], np.cumsum(values)])
     index = np.arange(len(values))
     before = np.minimum(index, window // 2)
-    after = np.minimum(index + 1, (window + 1) // 2)  # at the steep start as many as before
+    after = np.minimum(index + 1, (window + 1) // 2)  # symmetric at the steep start
     first, last = index - before, np.minimum(index + after, len(values))
     return (sums[last] - sums[first]) / (last - first)
 
 
 def accuracy_curves(out: Path, curve: Curve, title: str) -> None:
-    """Training accuracy over iterations of all seeds of one experiment, and its final test accuracy."""
+    """Plot each seed's training accuracy over iterations, and the experiment's final test accuracy."""
     log, epoch = curve.log(out), epoch_of(out)
     test = final_accuracy(log)
     figure, axes = plt.subplots()
@@ -103,7 +103,7 @@ def accuracy_curves(out: Path, curve: Curve, title: str) -> None:
     axes.axhline(100 * test.mean, color=PURPLE, linestyle=(0, (6, 2)), label=f"test, at the end: {test}")
     axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), title=title)
     axes.margins(x=0.01)
-    axes.legend(loc="lower right" if test.mean > 0.5 else "upper right")  # where no curve is
+    axes.legend(loc="lower right" if test.mean > 0.5 else "upper right")  # avoids the curves
     save(figure, out, f"{curve.question}_{curve.name}")
 
 
@@ -115,11 +115,11 @@ def comparison(
     xlabel: str = "question",
     unaugmented: dict[str, list[float]] | None = None,
 ) -> None:
-    """Experiments side by side, as far as they have been run.
+    """Compare the experiments that have finished runs.
 
-    Left, training accuracy: the running mean's mean over the seeds, and a band from the lowest to the
-    highest seed. Right, each seed at the end, and its accuracy on `unaugmented` training images by the experiment's
-    name where that is known. The accuracy axis begins at `lowest` percent.
+    Left: the running mean of training accuracy, averaged over seeds, with a band from the lowest to the
+    highest seed. Right: each seed's final accuracies. `unaugmented` maps an experiment's name to its accuracies on
+    training images without augmentation. The axis starts at `lowest` percent.
     """
     drawn = [curve for curve in curves if final_accuracies(curve.log(out))]
     figure, (courses, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(FULL_WIDTH, 2.5))

@@ -1,8 +1,8 @@
 """Pre-processing and augmentation of whole batches, on the fly, on the images' own device (questions 1.1 to 2.1).
 
 A script composes these into one function `prepare(images, statistics, generator=None)`, which takes
-uint8 images `(N, 3, 32, 32)` and returns what the network is fed. Training passes a generator,
-evaluation none: random operations happen only where there is a generator.
+uint8 images `(N, 3, 32, 32)` and returns the network's input. Training passes a generator and
+evaluation does not; random operations are applied only with a generator.
 """
 
 from typing import NamedTuple
@@ -25,10 +25,10 @@ def channel_statistics(images: torch.Tensor) -> Statistics:
 
 
 def raw(images: torch.Tensor) -> torch.Tensor:
-    """The pixels as they are: intensity levels 0..255, only their type changed to float32.
+    """The unchanged pixels: intensity levels 0..255, only converted to float32.
 
-    "Be mindful of what's fed into the network" (question 1.1): uint8 would not enter a convolution,
-    and a division by 255 would already be a normalization.
+    "Be mindful of what's fed into the network" (question 1.1): a convolution does not accept uint8,
+    and division by 255 would already be a normalization.
     """
     return images.float()
 
@@ -36,19 +36,19 @@ def raw(images: torch.Tensor) -> torch.Tensor:
 def normalize(images: torch.Tensor, statistics: Statistics) -> torch.Tensor:
     """Zero mean and unit standard deviation in each channel (question 1.2).
 
-    The statistics are the training batch's, for test images too: a network may not look at its test set.
+    Test images are normalized by the training batch's statistics, too: the test set must stay unseen.
     """
     return (images.float() - statistics.mean) / statistics.std
 
 
 def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirror each image left to right with a chance of 50 %, each on its own (question 1.3)."""
+    """Flip each image horizontally and independently with probability 0.5 (question 1.3)."""
     heads = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
     return torch.where(heads, images.flip(-1), images)
 
 
 def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int = 4) -> torch.Tensor:
-    """Zero pad each side and crop each image at its own place back to its size (question 1.4).
+    """Zero-pad each side, then crop each image to its size at a random place (question 1.4).
 
     Each of the (2 · padding + 1)² places is equally likely. After normalization, zero is the mean
     color of the training batch. Returns float `(N, 3, H, W)` laid out channels last.
@@ -63,7 +63,7 @@ def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int =
 
 
 def random_cutout(images: torch.Tensor, generator: torch.Generator, size: int = 8) -> torch.Tensor:
-    """Set a square of `size` pixels to zero, at a different place in each image (DeVries & Taylor 2017, for 2.1).
+    """Set a `size` × `size` square to zero, at a random place in each image (DeVries & Taylor 2017, for 2.1).
 
     Every place where the whole square fits into the image is equally likely.
     """

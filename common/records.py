@@ -1,4 +1,4 @@
-"""CSV tables and checkpoints: written whole or not at all, by one process at a time. A table's rows are dicts."""
+"""CSV tables and checkpoints, written atomically and by one process at a time. A table's rows are dicts."""
 
 import argparse
 import contextlib
@@ -23,24 +23,24 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # errors of a file or folder that may only be read
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # errors on writing to a read-only file or folder
 
 
 class RecordError(Exception):
-    """A file is not what this program writes under its name. The message fits on one line."""
+    """A file is missing, damaged, inconsistent or in use. The message fits on one line."""
 
 
 def within(kind: type, smallest: float, largest: float) -> Callable[[str], int | float]:
-    """The type of a flag or of a table's cell: an int or a float in this range."""
+    """Return a parser for a flag or table cell: an int or float in this range."""
 
     def parse(text: str) -> int | float:
         try:
-            if kind is int and not re.fullmatch("[+-]?[0-9]+", text):  # int() takes 1_0 and digits of other scripts
+            if kind is int and not re.fullmatch("[+-]?[0-9]+", text):  # int() accepts 1_0 and non-ASCII digits
                 raise ValueError
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
-        if not smallest <= value <= largest:  # NaN neither
+        if not smallest <= value <= largest:  # or is NaN
             raise argparse.ArgumentTypeError(f"{text} is not in {smallest:g} … {largest:g}")
         return value
 
@@ -49,9 +49,9 @@ def within(kind: type, smallest: float, largest: float) -> Callable[[str], int |
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder as `path`; it becomes `path` in one step when the block ends well.
+    """Yield a temporary path in the folder of `path`; rename it to `path` atomically if the block succeeds.
 
-    What a process left that was killed at it is removed.
+    Temporary files of killed processes are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.tmp"):
@@ -70,24 +70,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_running(process: int) -> bool:
-    """Whether there is such a process; on Windows, where asking would end it, yes."""
+    """Whether the process exists; always True on Windows, where os.kill ends it."""
     if os.name == "nt":
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # another user's
         pass
     return True
 
 
 @contextlib.contextmanager
 def lock(path: Path, busy: str, seconds: float = 0) -> Iterator[None]:
-    """Hold `path` as a lock among processes; `RecordError` with the message `busy` if another holds it for so long.
+    """Hold `path` as a lock between processes; raise `RecordError(busy)` if it is not free within `seconds`.
 
-    An exclusive transaction of SQLite: the standard library's one lock that works on every system
-    and ends with its process, however that ends.
+    It is an exclusive SQLite transaction, the only lock in the standard library that works on every
+    system and is released however its process ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -106,7 +106,7 @@ def lock(path: Path, busy: str, seconds: float = 0) -> Iterator[None]:
 def write_rows(path: Path, rows: list[dict]) -> None:
     """Write a table of rows that all have the columns of the first one.
 
-    Floats get 6 significant digits (a vanished gradient is 1e-13: no fixed point).
+    Floats get 6 significant digits, not fixed point: a vanished gradient is 1e-13.
     """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -116,35 +116,35 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table as text by column; none if there is no such file."""
+    """The rows of a table as `{column: text}`; empty if there is no file."""
     if not path.exists():
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
         if any(None in row or None in row.values() for row in rows):
-            raise ValueError("cells too many or too few")
+            raise ValueError("too many or too few cells")
         return rows
     except (ValueError, csv.Error) as error:
-        raise RecordError(f"{path} is not a table in UTF-8 with commas between cells: mend it") from error
+        raise RecordError(f"{path} is not a table in UTF-8 with comma-separated cells: fix it") from error
 
 
 def merge_rows(path: Path, rows: list[dict], key: Sequence[str]) -> None:
-    """Put `rows` into the table at `path` in place of those that agree with one of them in the columns `key`.
+    """Put `rows` into the table at `path`; they replace rows with the same values in the columns `key`.
 
-    Rows are ordered by their key, and stay in the given order within it. Safe against a second
-    process that does the same.
+    Rows are sorted by key; rows with the same key keep their order. Concurrent calls by several
+    processes are safe.
     """
 
     def key_of(row: dict) -> tuple[str, ...]:
         return tuple(str(row[name]) for name in key)
 
     guard = path.parents[1] / "checkpoints" / f"{path.name}.lock"
-    with lock(guard, f"{path} has been locked for a minute by another process, or its disk has no locks", seconds=60):
+    with lock(guard, f"{path} was locked for a minute by another process, or its disk has no file locks", seconds=60):
         replaced = {key_of(row) for row in rows}
         kept = [row for row in read_rows(path) if not set(key) <= row.keys() or key_of(row) not in replaced]
         if kept and list(kept[0]) != list(rows[0]):
-            raise RecordError(f"{path} has other columns than this run: mend it, or name another folder with --out")
+            raise RecordError(f"{path} has other columns than this run: fix it, or name another folder with --out")
         write_rows(path, sorted(kept + rows, key=lambda row: [natural(cell) for cell in key_of(row)]))
 
 
@@ -157,34 +157,34 @@ def save_checkpoint(path: Path, state: dict) -> None:
     with replacing(path) as temporary:
         try:
             torch.save(state, temporary)
-        except RuntimeError as error:  # torch's way to say that the disk is full
+        except RuntimeError as error:  # torch's error for a full disk
             raise OSError(f"cannot write {path} ({str(error).splitlines()[0]})") from error
 
 
 def load_checkpoint(path: Path) -> dict | None:
-    """A checkpoint's tensors and numbers on the CPU, or None where there is none. Runs no code from the file.
+    """Load a checkpoint onto the CPU, or return None if it does not exist. Runs no code from the file.
 
-    Raises `RecordError` if a byte of it has changed since it was written.
+    Raises `RecordError` if the file has changed since it was written.
     """
     if not path.exists():
         return None
     file = path.read_bytes()
     try:
-        if zipfile.ZipFile(io.BytesIO(file)).testzip():  # compares checksums, which torch writes and does not read
+        if zipfile.ZipFile(io.BytesIO(file)).testzip():  # compares checksums, which torch writes but ignores
             raise ValueError
         content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
         if not isinstance(content, dict):
             raise TypeError
         return content
-    except Exception as error:  # a damaged file can break unpickling anywhere
-        raise RecordError(f"{path} is damaged: remove it, and it will be made again") from error
+    except Exception as error:  # unpickling a damaged file can raise anything
+        raise RecordError(f"{path} is damaged: remove it, and it will be recreated") from error
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A network's `state_dict` from a file that is there; raises `RecordError` if it is none."""
+    """A network's `state_dict` from an existing file; raises `RecordError` if it is not one."""
     weights = load_checkpoint(path)
     if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()):
-        raise RecordError(f"{path} is damaged: remove it, and it will be made again")
+        raise RecordError(f"{path} is damaged: remove it, and it will be recreated")
     return weights
 
 
@@ -200,9 +200,9 @@ def code_of(part) -> str:
     """The source of a module, class or function without comments, docstrings and layout."""
     if isinstance(part, functools.partial):
         return f"{code_of(part.func)} {part.args} {part.keywords}"
-    kept, starts = [], True  # a line
+    kept, starts = [], True  # at a line start
     source = io.StringIO(textwrap.dedent(inspect.getsource(part)))
-    with contextlib.suppress(tokenize.TokenError):  # of a lambda, whose source is the line that it stands in
+    with contextlib.suppress(tokenize.TokenError):  # a lambda's source is the line that contains it
         for token in tokenize.generate_tokens(source.readline):
             if token.type not in LAYOUT:
                 if not (starts and token.type == tokenize.STRING):
@@ -214,16 +214,16 @@ def code_of(part) -> str:
 
 
 def processor(device: torch.device) -> str:
-    """The processor model of `device`; only its architecture where the system does not name the model."""
+    """The processor model of `device`, or its architecture if the system does not name the model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")  # Linux's
+    info = Path("/proc/cpuinfo")  # Linux
     models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     return (models or [platform.processor() or platform.machine()])[0]
 
 
 def commit() -> str:
-    """The commit of the code that runs, with "+" after it if the code was changed since, or "unknown"."""
+    """The commit of the running code, followed by "+" if the code has changed since, or "unknown"."""
     git = functools.partial(subprocess.check_output, cwd=ROOT, stderr=subprocess.DEVNULL, text=True)
     try:
         changed = git(["git", "status", "--porcelain", "--", "common", "part1", "part2", "part3"])

@@ -1,6 +1,6 @@
-"""Logs to numbers: which runs are finished, how they ended, means over seeds and differences between experiments.
+"""Results from logs: finished runs, their accuracies, means over seeds and differences between experiments.
 
-Accuracies are fractions. What is returned is numbers; `str()` of an `Accuracy` or a `Difference` is their text.
+Accuracies are fractions. Functions return numbers; `str()` formats an `Accuracy` or a `Difference` as text.
 """
 
 import functools
@@ -37,7 +37,7 @@ class Accuracy(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The mean difference of two accuracies, pair by pair (of seeds or of images), and its standard error."""
+    """The mean difference of two accuracies over pairs (of seeds or images), and its standard error."""
 
     mean: float
     error: float
@@ -54,7 +54,7 @@ class Difference(NamedTuple):
 
 
 def once_per_version(read: Callable) -> Callable:
-    """`read(path)`, done again only when the file has been replaced. What it returns must not be changed."""
+    """Cache `read(path)` until the file is replaced. The returned value must not be modified."""
     cached = functools.lru_cache(maxsize=256)(lambda path, version: read(path))
 
     @functools.wraps(read)
@@ -67,7 +67,7 @@ def once_per_version(read: Callable) -> Callable:
 
 
 def log_path(out: Path, question: str, name: str) -> Path:
-    """Where an experiment's log lies, or another table of a question."""
+    """The path of an experiment's log or of a question's table."""
     return out / "logs" / f"{question}_{name}.csv"
 
 
@@ -93,8 +93,8 @@ ATTACKS = """index:whole | category:category category_before:category confidence
 SIGNALS = "gradient:finite mean_square:finite image_variance:finite active:share live:share"
 FED = """accuracy:share low:finite high:finite wrong:whole wrong_like_source:whole wrong_like_runner_up:whole
     source_like_runner_up:whole"""
-# The only list of what tables hold, by their names, or these without the question: the columns up to the bar are the
-# key, which no two rows share. A table that is not listed is a training log, in which columns of G may follow.
+# The columns of each table, by its name with or without the question. Columns before the bar form the key, which no
+# two rows share. A table that is not listed is a training log, which may have further columns of G.
 TABLES = {
     "results": f"""question:text name:text seed:whole | test_accuracy:share test_loss:float iterations:whole
         parameters:whole seconds:finite {MACHINE} setup:text commit:text date:text""",
@@ -135,20 +135,20 @@ def kinds_of(path: Path) -> tuple[dict[str, str], int]:
 
 @once_per_version
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a table, each cell of its column's type (see `TABLES`); none if there is no such file.
+    """The rows of a table, with cells of its columns' types (see `TABLES`); empty if there is no file.
 
-    Raises `RecordError`, which names the file, and the line and the column where it is about one of them.
+    Raises `RecordError`, which names the file and, where applicable, the line and the column.
     """
     found = records.read_rows(path)
     if not found:
         if path.exists():
-            raise RecordError(f"{path} has no rows: mend it")
+            raise RecordError(f"{path} has no rows: fix it")
         return []
     columns, in_key = kinds_of(path)
     if "iteration" in columns:  # a training log
         columns |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(found[0]) - len(columns))}
     if list(found[0]) != list(columns):
-        raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: mend it")
+        raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: fix it")
     rows, keys = [], set()
     for line, cells in enumerate(found, start=2):
         row = {}
@@ -172,14 +172,14 @@ def read_log(path: Path) -> dict[int, dict[str, np.ndarray]]:
     for seed in sorted({row["seed"] for row in rows}):
         mine = [row for row in rows if row["seed"] == seed]
         if [row["iteration"] for row in mine] != list(range(1, len(mine) + 1)):
-            raise RecordError(f"{path} has not every iteration of seed {seed} in order: mend it")
+            raise RecordError(f"{path}: seed {seed} has missing or unordered iterations: fix it")
         log[seed] = {name: np.array([row[name] for row in mine], dtype=float) for name in rows[0]}
     return log
 
 
 @once_per_version
 def read_results(path: Path) -> dict[str, dict[int, dict]]:
-    """The results table as `{experiment's "question_name": {seed: row}}`, empty if there is no such file."""
+    """The results table as `{"question_name": {seed: row}}`, empty if there is no such file."""
     found: dict[str, dict[int, dict]] = {}
     for row in read_rows(path):
         found.setdefault(f"{row['question']}_{row['name']}", {})[row["seed"]] = row
@@ -187,23 +187,23 @@ def read_results(path: Path) -> dict[str, dict[int, dict]]:
 
 
 def runs(log: Path) -> dict[int, dict]:
-    """The rows that belong to `log` in the results table in its folder, by seed."""
+    """The rows for `log` in the results table of its folder, by seed."""
     return read_results(log.with_name("results.csv")).get(log.stem, {})
 
 
 def finished(log: Path) -> set[int]:
-    """The seeds that have a row in the results table, and as many in the log as they have iterations."""
+    """The seeds with a row in the results table and a row in the log for each iteration."""
     lengths = {seed: len(columns["iteration"]) for seed, columns in read_log(log).items()}
     return {seed for seed, row in runs(log).items() if lengths.get(seed) == row["iterations"]}
 
 
 def departures(out: Path) -> dict[str, int | float | str]:
-    """In what the runs under `out` depart from the report's, e.g. `{"iterations": 200}`; see `common.options.parse`."""
+    """How the runs under `out` differ from the report's, e.g. `{"iterations": 200}`; see `common.options.parse`."""
     path = out / DEPARTURES
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
-        raise RecordError(f"{path} is damaged: mend it") from error
+        raise RecordError(f"{path} is damaged: fix it") from error
 
 
 def departures_in_words(out: Path) -> str:
@@ -216,28 +216,28 @@ def epoch_of(out: Path) -> int:
 
 
 def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
-    """Raise `RecordError` if these rows are of runs on unlike machines or with unlike settings: they have no mean."""
+    """Raise `RecordError` if the rows cannot be averaged because their machines or settings differ."""
     for name in [column.partition(":")[0] for column in f"{MACHINE} setup:text".split()]:
         if len(found := {str(row[name] or "unknown") for row in rows if name in row}) > 1:
             unlike = f"seeds whose {name} is {' and '.join(sorted(found))}"
-            raise RecordError(f"{log} would have {unlike}: --retrain them all, or name another folder with --out")
+            raise RecordError(f"{log} would mix {unlike}: --retrain all seeds, or name another folder with --out")
 
 
 def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy of each seed in the results table; raises `RecordError` if the runs are unlike."""
+    """Test accuracy of each seed in the results; raises `RecordError` if the runs cannot be mixed."""
     refuse_mixture(log, list(runs(log).values()))
     return [row["test_accuracy"] for row in runs(log).values()]
 
 
 def final_accuracy(log: Path) -> Accuracy:
-    """The mean of `final_accuracies`; raises `RecordError` as well if no run is finished."""
+    """The mean of `final_accuracies`; also raises `RecordError` if no run is finished."""
     if not runs(log):
         raise RecordError(f"{log} has no finished run")
     return mean_of(final_accuracies(log))
 
 
 def origin(log: Path) -> str:
-    """From how many seeds a log is, on which days and machine they were run."""
+    """A log's number of seeds, and the dates and machine of its runs."""
     rows = list(runs(log).values())
     days = sorted({row["date"] for row in rows})
     first = rows[0]
@@ -251,7 +251,7 @@ def mean_of(accuracies: list[float]) -> Accuracy:
 
 
 def paired_difference(log: Path, baseline: Path) -> Difference | None:
-    """Mean difference of test accuracy over the seeds of both logs; None where they have not two seeds in common."""
+    """Mean difference of test accuracy over the seeds of both logs; None if they share fewer than two seeds."""
     first, second = runs(log), runs(baseline)
     differences = [
         first[seed]["test_accuracy"] - second[seed]["test_accuracy"] for seed in sorted(first.keys() & second.keys())

@@ -1,4 +1,4 @@
-"""THE training procedure of the whole assignment: train(), its optimizers, and how a stopped run goes on."""
+"""The training procedure of the whole assignment: train(), its optimizers, and resuming a stopped run."""
 
 import hashlib
 import math
@@ -22,7 +22,7 @@ from common.networks import laid_out
 from common.records import RecordError, code_of, hash_of_tensors, load_checkpoint, processor, save_checkpoint
 from common.settings import NEWTON_SCHULZ_STEPS, Settings
 
-torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32 on NVIDIA's GPUs too
+torch.backends.cudnn.allow_tf32 = False  # full fp32 on NVIDIA GPUs, too
 
 
 def train(
@@ -42,22 +42,22 @@ def train(
     The log's columns are loss, train_accuracy, learning_rate (Muon's, or that of the only optimizer) and G.
 
     Args:
-        make_network: returns a new network, which takes what `prepare` returns and gives logits.
+        make_network: returns a new network, which maps the output of `prepare` to logits.
         prepare: `prepare(images, statistics, generator)` turns a batch of images into the network's input.
-        cifar: whose training images are trained on, on the device that trains.
-        seed: of the weights at the start, the order of images and the augmentation. The same seed gives the same
-            bytes on the same processor model, with the same number of threads and in the same precision; elsewhere
+        cifar: provides the training images, on the device to train on.
+        seed: of the initial weights, the order of images and the augmentation. The same seed gives the same
+            bytes on the same processor model, with the same number of threads and in the same precision; otherwise
             sums are rounded differently.
         precision: "fp32" or "bf16" (autocast: weights, statistics and loss stay in fp32).
-        checkpoint: where the state is kept after every epoch. A run that finds its own there goes on
-            from it, under the same code, and ends exactly as if it had never been stopped.
+        checkpoint: file that stores the state after every epoch. The same run with the same code resumes
+            from it, and ends exactly as if it had never been stopped.
         description: of the progress bar; None shows no bar.
         log_gradients: whether the log has columns `G_conv1` … `G_convN`: question 2.2's magnitude of the
-            gradients that a step is about to use, a column for each convolution in forward order.
-        snapshots: files that get the weights as they are after so many iterations.
+            gradients before each step, one column per convolution in forward order.
+        snapshots: `{iteration: file}`, to save the weights after these iterations.
 
-    An epoch is `N // batch_size` iterations, drawn without replacement. The logged accuracy is that of
-    the batch before its step, in training mode, augmentation included.
+    An epoch is `N // batch_size` batches, drawn without replacement. The logged accuracy is measured on
+    each augmented batch before its step, in training mode.
 
     Raises `DataError` if the images do not fill one batch, and `RecordError` if the checkpoint is damaged.
     """
@@ -71,7 +71,7 @@ def train(
     optimizers = make_optimizers(network, settings)
     generator = torch.Generator(device).manual_seed(seed)
     measured = convolutions(network) if log_gradients else []
-    # The log stays on the device: reading a value would wait for it.
+    # The log stays on the device: reading a value would synchronize.
     log = torch.zeros(2 + len(measured), settings.iterations, device=device)
     state = State(network, optimizers, generator, log)
     if checkpoint:
@@ -84,7 +84,7 @@ def train(
         start, seconds = 0, 0.0
     began = time.perf_counter() - seconds
 
-    hidden = None if description else True  # None: where nobody watches
+    hidden = None if description else True  # None: hide if not a TTY
     with tqdm(desc=description, total=settings.iterations, initial=start, leave=False, disable=hidden) as bar:
         for iteration in range(start, settings.iterations):
             position = iteration % epoch
@@ -132,9 +132,9 @@ def schedule(iteration: int, settings: Settings) -> float:
 
 
 def make_optimizers(network: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """The one place that knows optimizers by name; each parameter is in exactly one of them. Muon comes first.
+    """Create the optimizers of the settings; each parameter is in exactly one of them. Muon comes first.
 
-    Raises `ValueError` for a name that it does not know.
+    Raises `ValueError` for an unknown name.
     """
     parameters = list(network.parameters())
     if settings.optimizer == "adamw":
@@ -170,13 +170,13 @@ def sgd(parameters: list[nn.Parameter], learning_rate: float, momentum: float, w
 class ConvolutionMuon(torch.optim.Muon):
     """`torch.optim.Muon` for convolutions (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
-    A convolution's gradient, as a matrix (output channels × all else), is dominated by few directions,
-    and SGD mostly repeats these. Muon replaces the step by about the nearest matrix with singular
-    values of 1, so that weak directions are learned nearly as fast as strong ones. torch's computes it
-    in bf16, whatever the network's precision, and takes matrices only: each weight
-    `(outputs, inputs, height, width)` goes in as a view of the same memory.
+    A convolution's gradient, as a matrix (output channels × the rest), has a few dominant directions,
+    which SGD mostly follows. Muon replaces the step by approximately the nearest matrix whose singular
+    values are 1, so that weak directions are learned nearly as fast as strong ones. PyTorch computes it
+    in bf16, whatever the network's precision, and only for matrices: each weight
+    `(outputs, inputs, height, width)` is passed as a view.
 
-    With `keep_norm`, each step is followed by a rescaling of the weight to its initial norm, so that steps only
+    With `keep_norm`, the weight is rescaled to its initial norm after each step, so that steps only
     change its direction, by an angle that the learning rate sets. A weight that starts at zero is not rescaled.
     """
 
@@ -218,16 +218,16 @@ def save(checkpoint: Path, run: dict, state: State, iteration: int, seconds: flo
 
 
 def resume(checkpoint: Path, run: dict, state: State) -> tuple[int, float]:
-    """Take over what `save` wrote, if it is of the same run; return the next iteration and the seconds spent so far.
+    """Restore what `save` wrote if the run is the same; return the next iteration and the seconds spent so far.
 
-    Raises `RecordError` for a file that is damaged; the state may then be changed.
+    Raises `RecordError` for a damaged file; the state may then be partly restored.
     """
     content = load_checkpoint(checkpoint)
     if content is None:
         return 0, 0.0
     try:
         if content["run"] != run:
-            print(f"{checkpoint} is of other code, data, settings or machine: starting again")
+            print(f"{checkpoint} differs in code, data, settings or machine: starting again")
             return 0, 0.0
         epoch = run["images"] // run["batch_size"]
         if content["iteration"] not in [*range(epoch, run["iterations"], epoch), run["iterations"]]:
@@ -239,14 +239,14 @@ def resume(checkpoint: Path, run: dict, state: State) -> tuple[int, float]:
         state.log.copy_(content["log"])
         return content["iteration"], float(content["seconds"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise RecordError(f"{checkpoint} is damaged: remove it, and it will be made again") from error
+        raise RecordError(f"{checkpoint} is damaged: remove it, and it will be recreated") from error
 
 
 def code_and_weights(network: nn.Module, prepare: Callable[..., torch.Tensor]) -> dict[str, str]:
-    """What decides how a run ends, apart from its settings; a checkpoint is resumed only where all of it is equal.
+    """The code and weights that determine a run's result; a checkpoint is resumed only if they are equal.
 
-    Of the code that is the training loop, the pre-processing and the layers of our own, without comments and
-    docstrings: what a script says or draws has no part in it. `network` is new: its weights stand for the
+    The code is that of the training loop, the pre-processing and our own layers, without comments and
+    docstrings; it excludes the scripts' output and figures. `network` is new: its weights represent the
     function that made it.
     """
     kinds = {type(layer) for layer in network.modules() if not type(layer).__module__.startswith("torch.")}

@@ -43,7 +43,7 @@ QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2
 
 
 def answers(out):
-    """Every number of the report: what the scripts answer, and what all experiments have in common."""
+    """Every number of the report: the scripts' answers, and values about all experiments."""
     return in_json({name: source() for name, source in sources(out).items()})
 
 
@@ -81,7 +81,7 @@ def sources(out):
 
 
 def constants():
-    """What is set in code rather than measured."""
+    """Values set in code rather than measured."""
     return {
         "settings": asdict(Settings()),
         "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
@@ -99,7 +99,7 @@ def constants():
 
 
 def totals(out, in_fp32):
-    """What all runs took, and on which machines."""
+    """The number, hours and machines of all runs."""
     rows = [row for seeds in results.read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
     return {
         "runs": len(rows),
@@ -110,7 +110,7 @@ def totals(out, in_fp32):
 
 
 def precision(out, in_fp32):
-    """How each experiment ended in fp32, and bf16 minus fp32, seed by seed."""
+    """Each experiment's fp32 accuracy, and bf16 minus fp32, paired by seed."""
     logs = {name: found["log"] for name, found in experiments(out).items()}
     return {
         name: {"test": found["test"], "difference": results.paired_difference(logs[name], found["log"])}
@@ -119,19 +119,19 @@ def precision(out, in_fp32):
 
 
 def gains(out):
-    """What questions 1.3 and 1.4 gain over the question before, seed by seed."""
+    """The gain of 1.3 and 1.4 over the previous question, paired by seed."""
     logs = [script.CURVE.log(out) for script in (normalize, flip, crop)]
     return dict(zip(("1.3", "1.4"), map(results.paired_difference, logs[1:], logs)))
 
 
 def solutions(out):
-    """The candidates for 2.4 alone, compared with the solution."""
+    """Only the candidates for 2.4, compared with the solution."""
     found = comparisons(log_path(out, "2.0", "folds"), design.SOLUTION)
     return {name: row for name, row in found.items() if name.startswith(design.SOLUTION.partition(" ")[0])}
 
 
 def training_on_folds(table):
-    """Training accuracy in the last epoch of each candidate, mean over its folds."""
+    """Each candidate's last-epoch training accuracy, averaged over its folds."""
     shares = {}
     for row in results.read_rows(table):
         shares.setdefault(row["candidate"], []).append(row["train_accuracy"])
@@ -139,7 +139,7 @@ def training_on_folds(table):
 
 
 def experiments(out):
-    """How each experiment ended, by the name of its log."""
+    """Each experiment's results, by the name of its log."""
     found = {}
     for name, seeds in results.read_results(out / "logs" / "results.csv").items():
         log = out / "logs" / f"{name}.csv"
@@ -153,7 +153,7 @@ def experiments(out):
 
 
 def in_json(value):
-    """What JSON can say: None for what is not finite, dicts for named tuples, text for paths."""
+    """Convert for JSON: non-finite floats to None, named tuples to dicts, paths to names."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
@@ -166,7 +166,7 @@ def in_json(value):
 
 
 def typeset(arguments):
-    """The report as a PDF's bytes; raise `RecordError` if it is not what the assignment asks for."""
+    """The report as PDF bytes; raises `RecordError` if it does not meet the assignment's rules."""
     out, numbers = arguments.out, json.dumps(answers(arguments.out))
     folder = out.resolve() / "checkpoints" / "typst"  # the only files that Typst can read
     with lock(folder.with_suffix(".lock"), f"another process is typesetting {out / 'report.pdf'}"):
@@ -191,19 +191,19 @@ def typeset(arguments):
             )
             check(compiler, out)
             return compiler.compile(format="pdf", timestamp=0)
-        except RuntimeError as error:  # also of a query
+        except RuntimeError as error:  # also in a query
             raise RecordError(f"Typst: {str(error).splitlines()[0]}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def fingerprint(numbers):
-    """Of the report's text and numbers; the PDF bears it among its keywords."""
+    """A hash of the report's text and numbers, stored in the PDF's keywords."""
     return hashlib.sha256((TEXT.read_text(encoding="utf-8") + numbers).encode()).hexdigest()
 
 
 def needs_system_fonts(arguments):
-    """Whether a name has letters that matplotlib's fonts lack; raises `RecordError` for one that no font here has."""
+    """Whether a name has letters that matplotlib's fonts lack; raises `RecordError` if no installed font has one."""
     letters = set("".join([arguments.author or "", *arguments.collaborator]))
     ours = letters_of(FONTS)
     if letters <= ours:
@@ -218,7 +218,7 @@ def letters_of(fonts):
 
 
 def check(compiler, out):
-    """Page count, a section for every question, and every figure that the scripts drew."""
+    """Check the page count, the section of every question, and every drawn figure."""
 
     def values(label):
         return json.loads(compiler.query(f"<{label}>", field="value"))
@@ -236,7 +236,7 @@ def check(compiler, out):
 
 
 def parser(description):
-    """The flags that say whose report it is, and from which logs."""
+    """The flags for the report's authors and the folder of logs."""
     parser = options.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--author", type=options.printable, help="(default: a line to fill in)")
@@ -249,12 +249,12 @@ def parser(description):
 
 def penn_key(text):
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} does not belong in a file name: letters, digits, - and _ do")
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid in a file name: use letters, digits, - and _")
     return text
 
 
 def parse(parser):
-    """Parse, and refuse at once what the report would refuse in the end."""
+    """Parse, and reject invalid names before the report is built."""
     arguments = parser.parse_args()
     if len(arguments.collaborator) > 2:
         parser.error("the assignment allows at most two collaborators")
@@ -272,7 +272,7 @@ def write(arguments):
 
 def main():
     flags = parser(__doc__)
-    text = "print where a number comes from, as it stands in the report (85.06; 7.6e-13), and do nothing else"
+    text = "only print where a number comes from, written as in the report (85.06; 7.6e-13)"
     flags.add_argument("--trace", metavar="NUMBER", help=text)
     arguments = parse(flags)
     if arguments.trace:

@@ -1,4 +1,4 @@
-"""Is it the same here? What `reproduce.py --check` trains, evaluates and attacks again, and its verdicts."""
+"""`reproduce.py --check`: repeat training, evaluation and attacks, and compare them with the logs."""
 
 import argparse
 import math
@@ -19,19 +19,19 @@ from part3.attack import OnPixels, attack
 from part3.networks import NETWORKS, weights_of
 from report.runs import RUNS
 
-# Trained again with seed 0: Part 1 in full, Part 2 for a tenth of the budget, which has logs of its own.
+# Trained again with seed 0: Part 1 in full, Part 2 with a tenth of the budget, which has its own logs.
 QUICK = ("part1/raw.py", "part1/normalize.py", "part1/flip.py", "part1/crop.py")
 QUICK += tuple(f"part2/{name}.py --iterations 200" for name in ("accuracy", "vanishing", "solution"))
-# Standard deviation of an accuracy that other machines and numbers of threads bring, as seeds do. On record are
+# Standard deviation of accuracy over machines and numbers of threads, which act like seeds. Observed:
 # differences of 0.4 and 0.6 points between one thread of an AMD EPYC and two of an Intel Xeon (1.4 and 1.1, seed 0).
 MACHINES = 0.0051 / math.sqrt(2)
-SAME_WEIGHTS = 0.001  # of an accuracy, where weights are the same and only sums are rounded differently
-ATTACKED = 200  # test images, the first that are classified correctly
-SAME_ATTACKS = 0.95  # of these end in the same category, where gradients are rounded differently
+SAME_WEIGHTS = 0.001  # accuracy tolerance if the weights are the same and only rounding differs
+ATTACKED = 200  # the first correctly classified test images
+SAME_ATTACKS = 0.95  # share with the same final category if gradients are rounded differently
 
 
 class Verdict(NamedTuple):
-    """A row of the check: what was done, what it gave here and on record, and "identical", "equal" or "different"."""
+    """A row of the check: what was done, its results here and on record, and "identical", "equal" or "different"."""
 
     what: str
     here: str
@@ -40,17 +40,17 @@ class Verdict(NamedTuple):
 
 
 def judge(here: float, record: float, others: list[float], identical: bool) -> str:
-    """Whether an accuracy is equal to the one on record within what seeds and machines vary.
+    """Compare an accuracy with the one on record, given the spread of seeds and machines.
 
-    That is three standard deviations of a difference of two runs. The deviation is that of the other seeds on record,
-    so that a wrong one does not excuse itself.
+    The tolerance is three standard deviations of the difference of two runs. The deviation is that of the other seeds
+    on record, so that an outlier cannot hide itself.
     """
     deviation = max(statistics.stdev(others) if len(others) > 1 else 0.0, MACHINES)
     return word(identical, abs(here - record) <= 3 * math.sqrt(2) * deviation)
 
 
 def compare_training(run, out: Path, record: Path) -> list[Verdict]:
-    """A verdict on each experiment that a command of `RUNS` has trained again, seed by seed."""
+    """A verdict on each experiment and seed that a command of `RUNS` has trained again."""
     verdicts = []
     for name in run.experiments:
         log, logged = run.folder(out) / "logs" / f"{name}.csv", run.folder(record) / "logs" / f"{name}.csv"
@@ -76,7 +76,7 @@ def word(identical: bool, equal: bool) -> str:
 
 
 def compare_weights(cifar: data.Cifar, record: Path) -> list[Verdict]:
-    """A verdict on the test accuracy of each of the committed weights."""
+    """A verdict on the test accuracy of each committed network."""
     verdicts = []
     for name, (experiment, seed) in NETWORKS.items():
         network = committed_network(name, record)
@@ -91,7 +91,7 @@ def compare_weights(cifar: data.Cifar, record: Path) -> list[Verdict]:
 
 
 def compare_attacks(cifar: data.Cifar, record: Path) -> Verdict:
-    """A verdict on 200 images that are attacked again: into which category, and after how many steps."""
+    """A verdict on 200 images attacked again: their final categories and numbers of steps."""
     experiment, _ = NETWORKS[adversarial.ATTACKED]
     network = committed_network(adversarial.ATTACKED, record)
     rows = [row for row in read_rows(log_path(record, "3.1", "attacks")) if row["category_before"] == row["category"]]
@@ -109,7 +109,7 @@ def compare_attacks(cifar: data.Cifar, record: Path) -> Verdict:
 
 
 def differing(record: Path) -> str:
-    """What this machine has otherwise than the runs on record, in words."""
+    """A text on how this machine differs from those of the logs."""
     here = {
         "processor": {records.processor(torch.device("cpu"))},
         "threads": {torch.get_num_threads()},
@@ -126,7 +126,7 @@ def differing(record: Path) -> str:
 
 
 def check(train_again, arguments: argparse.Namespace) -> bool:
-    """Print a verdict a row; whether nothing is different. `train_again(command, flags)` runs a command of `RUNS`."""
+    """Print the verdicts; return whether all agree. `train_again(command, flags)` runs a command of `RUNS`."""
     record, verdicts = REPORT, []
     print(differing(record), flush=True)
     cifar = data.load()

@@ -1,4 +1,4 @@
-"""Every figure of the report, drawn again from the logs of the runs, without any training.
+"""Draw every figure of the report from the logs of the runs, without any training.
 
 python report/figures.py [--out DIR]
 """
@@ -25,7 +25,7 @@ SCRIPTS = (
 
 
 def draw(out):
-    """Draw them all; raise `RecordError`, which names the command that writes it, where a log is missing or damaged."""
+    """Draw all figures; raise `RecordError`, which names the log's command, if a log is missing or damaged."""
     for run in RUNS:
         run.check(out)
     for script in SCRIPTS:

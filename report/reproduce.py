@@ -1,10 +1,10 @@
-"""Everything again: each script of the assignment in turn, and the report from what they write.
+"""Reproduce everything: run each script of the assignment in turn, then build the report.
 
-    python report/reproduce.py            # skips what is done; all of it takes about eleven hours on two CPU cores
-    python report/reproduce.py --quick    # all of it with a small budget, on generated images, in a few minutes
-    python report/reproduce.py --check    # is it the same here? A few quick things again, in ten minutes
+    python report/reproduce.py            # skips finished runs; about eleven hours in total on two CPU cores
+    python report/reproduce.py --quick    # all runs with a small budget, on generated images, in a few minutes
+    python report/reproduce.py --check    # repeats a few quick runs and compares them, in ten minutes
 
-Stop it whenever you like: the same command goes on where it was.
+Stop it at any time: the same command continues from there.
 """
 
 import ctypes
@@ -45,15 +45,15 @@ def end_with_parent():
 
 def main():
     parser = build.parser(__doc__)
-    options.add_seeds(parser, None, "in place of each experiment's own")
+    options.add_seeds(parser, None, "instead of each script's seeds")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--quick", action="store_true", help="30 iterations of 20 generated images each")
-    text = "train a few quick things again, apart from the logs, and compare; exit code 1 if anything differs"
+    text = "repeat a few quick runs in a temporary folder and compare; exit code 1 if anything differs"
     group.add_argument("--check", action="store_true", help=text)
     parser.add_argument("--full", action="store_true", help="with --check: train everything again")
     arguments = build.parse(parser)
     if arguments.full and not arguments.check:
-        parser.error("argument --full: goes with --check")
+        parser.error("argument --full: requires --check")
     if arguments.check:
         sys.exit(0 if check.check(run, arguments) else 1)
     options.make_folders(parser, arguments.out)

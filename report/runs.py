@@ -1,4 +1,4 @@
-"""The commands behind the report, in the order in which they can run, and what each writes; the only list of them."""
+"""The commands that produce the report's logs, in an order in which they can run, and the logs that each writes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,18 +9,18 @@ from common.options import trial_path
 from common.records import RecordError
 from common.results import departures, finished, read_log, read_results, read_rows
 
-TEXTS = ("precision", "optimizer")  # flags of a run that departs from the report's, with a text as their value
+TEXTS = ("precision", "optimizer")  # flags with text values that make a run differ from the report's
 
 
 class Run(NamedTuple):
     """A command, and what it writes under logs/.
 
     Attributes:
-        script: with its flags, except for seeds.
-        minutes: about, on two CPU cores.
-        experiments: whose training logs it writes, and rows of results.csv for each seed.
-        tables: that it writes as well.
-        seeds: that it trains; none for a script that takes no seeds.
+        script: path and flags, without seeds.
+        minutes: estimated, on two cores.
+        experiments: names of the training logs that it writes, with rows in results.csv.
+        tables: other tables it writes.
+        seeds: those it trains; empty for a script without seeds.
     """
 
     script: str
@@ -45,7 +45,7 @@ class Run(NamedTuple):
         return [self.folder(out) / "logs" / f"{name}.csv" for name in self.experiments + self.tables]
 
     def check(self, out: Path) -> None:
-        """Raise `RecordError`, which names the command, for what it writes and is not there, damaged or incomplete."""
+        """Raise `RecordError`, which names the command, if a log that it writes is missing, damaged or incomplete."""
         for path in self.logs(out):
             try:
                 if not path.exists():
@@ -55,7 +55,7 @@ class Run(NamedTuple):
                 read_rows(path)
                 measured_on = {path.parents[1] / "weights" / name for name in remembered(path)}
                 if changed := hashes_of(measured_on).items() - remembered(path).items():
-                    raise RecordError(f"{path} was measured on other weights than {min(changed)[0]} is now")
+                    raise RecordError(f"{path} was measured on other weights than those in {min(changed)[0]}")
             except RecordError as error:
                 raise RecordError(f"{error}; `python {self.command}` writes it") from None
 
@@ -126,7 +126,7 @@ RUNS = (
         ("2.4_he_unchanged", "2.4_residual_unchanged", "2.4_scaled_chain_unchanged", "2.4_scaled_unchanged"),
         ("2.4_course",),
     ),
-    # What `reproduce.py --check` is held to.
+    # References for `reproduce.py --check`.
     Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
     Run(
@@ -154,9 +154,9 @@ RUNS = (
 
 
 def trial_beside(out: Path, departing: dict[str, str | int]) -> Path:
-    """The folder of runs that depart from those under `out`, which may depart from the report's themselves.
+    """The folder of runs that differ from those under `out`, which may differ from the report's themselves.
 
-    It is `out` where all do already: by fp32, too, where that is a machine's fastest precision.
+    It is `out` if its runs already differ so, e.g. if fp32 is a machine's fastest precision.
     """
     known = departures(out)
     rows = [row for seeds in read_results(out / "logs" / "results.csv").values() for row in seeds.values()]

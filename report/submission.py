@@ -2,8 +2,8 @@
 
     python report/submission.py --penn-key ada
 
-Typesets the report with this name on it first (report/build.py, with the same flags). Each folder holds all that its
-scripts import, and part3 the trained networks as well, so that each runs by itself, wherever it is put.
+First typesets the report with the given names (report/build.py, with the same flags). Each folder holds all that its
+scripts import, and part3 also holds the trained networks, so that each folder runs on its own.
 """
 
 import sys
@@ -21,7 +21,7 @@ IMPORTED = {"part1": ("common", "part1"), "part2": ("common", "part2"), "part3":
 
 
 def files(out):
-    """What goes into the ZIP with the report: `{name in the ZIP: file}`."""
+    """The ZIP's files besides the report: `{name in the ZIP: file}`."""
     packed = {}
     for part, folders in IMPORTED.items():
         packed[f"{part}/requirements.txt"] = ROOT / "requirements.txt"
@@ -35,7 +35,7 @@ def main():
     parser = build.parser(__doc__)
     arguments = build.parse(parser)
     if not arguments.penn_key:
-        parser.error("argument --penn-key: the ZIP is named after it")
+        parser.error("argument --penn-key: required to name the ZIP")
     packed = files(arguments.out)
     for path in packed.values():
         if not path.exists():
@@ -45,7 +45,7 @@ def main():
     contents = {"report.pdf": build.typeset(arguments), **{name: path.read_bytes() for name, path in packed.items()}}
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
-            dated_1980 = zipfile.ZipInfo(name)  # the same files, the same bytes
+            dated_1980 = zipfile.ZipInfo(name)  # makes the bytes reproducible
             archive.writestr(dated_1980, content, zipfile.ZIP_DEFLATED)
     print(f"wrote {target}")
 

@@ -11,8 +11,8 @@ from report import build
 def trace(out: Path, text: str) -> list[str]:
     """Lines about each number that the report may show as `text`, such as "85.06", "−0.35" or "7.6e-13".
 
-    They name the tables that hold the number as it is, with these rows, and for a mean over seeds the rows of
-    results.csv that it is the mean of; else all tables that the function reads. Raises `RecordError` if no number is
+    They list the tables and rows that hold the number itself and, for a mean over seeds, the rows of results.csv
+    that it averages; if there are none, all tables that the function reads. Raises `RecordError` if no number is
     shown as `text`.
     """
     wanted = text.replace("−", "-").strip(" %+")
@@ -35,7 +35,7 @@ def trace(out: Path, text: str) -> list[str]:
 
 
 def leaves(value, path: tuple[str, ...]):
-    """The numbers in nested lists and dicts, each with the names on the way to it."""
+    """The numbers in nested lists and dicts, each with the path of names to it."""
     if isinstance(value, dict):
         for name, each in value.items():
             yield from leaves(each, (*path, str(name)))
@@ -47,7 +47,7 @@ def leaves(value, path: tuple[str, ...]):
 
 
 def texts(number: float) -> set[str]:
-    """What the report may write for it: with up to four decimals, as a percentage, or with a power of ten."""
+    """The ways to write a number: with up to four decimals, as a percentage, or with a power of ten."""
     shown = {f"{scale * number:+.{digits}f}".lstrip("+") for scale in (1, 100) for digits in range(5)}
     if number and math.isfinite(number):
         mantissa, exponent = f"{number:.1e}".split("e")

@@ -1,10 +1,9 @@
-"""How fast is the training loop? Table 1's network with flip, normalize and crop, side by side with a tutorial's.
+"""Compare the speed of the training loop with a tutorial's: Table 1's network with flip, normalize and crop.
 
-(a) `common.training.train`; (b) the loop every tutorial has: DataLoader with two workers, torchvision's
-transforms image by image, fp32, `loss.item()` at each step, in a process of its own, which knows
-nothing of (a)'s settings of the allocator. Both train an epoch of 100 × 100 images in turn, so that a
-change of the machine's speed hits both; figures are medians over the rounds. Images are synthetic,
-which costs the same.
+(a) `common.training.train`; (b) a typical tutorial's loop: DataLoader with two workers, torchvision's
+transforms image by image, fp32, `loss.item()` at each step, in a separate process without (a)'s
+allocator settings. Both train epochs of 100 × 100 images in turn, so that a change in the machine's
+speed affects both. Results are medians over the rounds. Images are synthetic, at the same cost.
 
     python tests/benchmark.py
 """
@@ -37,7 +36,7 @@ ITERATIONS, BATCH_SIZE = 100, 100
 
 
 class Images(Dataset):
-    """One image at a time, as PIL images through transforms."""
+    """Transforms one image at a time, as a PIL image."""
 
     def __init__(self, images, labels, channels):
         self.images, self.labels = images, labels.tolist()
@@ -84,7 +83,7 @@ def tutorial_epoch(device):
 
 
 def peak(device, dtype, size=2048):
-    """Floating-point operations a second of this machine's best matrix product of two size × size matrices."""
+    """Floating-point operations per second of this machine's fastest product of two size × size matrices."""
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     seconds = []
     for _ in range(8):

@@ -1,10 +1,10 @@
-"""Question 3.1's attack compared with that of a library: do both end in the same images?
+"""Compare question 3.1's attack with a library's: do both produce the same images?
 
     pip install torchattacks scipy requests && python tests/compare_torchattacks.py
 
-torchattacks is not needed for anything else, and so is not in requirements.txt. Attacks the first 1,000 test images
-that 1.4's network classifies correctly, with 8 steps of one level, and writes report/logs/3.1_torchattacks.csv. Once
-in float32, where the library's other scale of pixels rounds gradients near 0 to other signs, and once in float64.
+Only this script needs torchattacks, which is not in requirements.txt. It attacks the first 1,000 test images that
+1.4's network classifies correctly, with 8 steps of one level, and writes report/logs/3.1_torchattacks.csv. It uses
+float32, where the library's other pixel scale rounds some gradients near 0 to other signs, and float64.
 """
 
 import importlib.metadata
@@ -36,7 +36,7 @@ class OfUnitPixels(nn.Module):
 
 
 def normalized(pixels, statistics):
-    """As `common.preprocess.normalize`, in the precision of `pixels`."""
+    """`common.preprocess.normalize`, in the precision of `pixels`."""
     return (pixels - statistics.mean) / statistics.std
 
 

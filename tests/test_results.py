@@ -125,5 +125,5 @@ def test_a_log_that_was_cut_is_not_finished_and_one_with_a_hole_is_an_error(tmp_
     log.write_text("".join(lines[:31]))
     assert results.finished(log) == set()
     log.write_text("".join(lines[:20] + lines[21:]))
-    with pytest.raises(RecordError, match="not every iteration of seed 0"):
+    with pytest.raises(RecordError, match="seed 0 has missing"):
         results.finished(log)

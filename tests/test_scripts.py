@@ -206,7 +206,7 @@ def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkey
     assert [len(images) for images in seen] == [100] * 8
     out = tmp_path / trial_path(Path(), {"iterations": 2, "batch_size": 20, "images": "synthetic"})
     gaps = [100 * (1 - test) for test in final_accuracies(log_path(out, "1.4", "crop"))]
-    assert first[-2].startswith(f"crop: 100.0 % of the training images as they are, {mean(gaps):.1f} ± ")
+    assert first[-2].startswith(f"crop: 100.0 % of the training images without augmentation, {mean(gaps):.1f} ± ")
     options.run_script(comparison.main)
     # The last line lists what this process has drawn, here by earlier tests as well.
     assert len(seen) == 8 and capsys.readouterr().out.splitlines()[-6:-1] == first[-6:-1]
@@ -320,7 +320,7 @@ def test_seeds_of_two_networks_or_settings_have_no_mean(tmp_path, monkeypatch, c
         for flags in ([], ["--seeds", "1"]):
             with pytest.raises(SystemExit):
                 run(change, *flags)
-            assert "would have seeds whose setup is" in capsys.readouterr().err
+            assert "would mix seeds whose setup is" in capsys.readouterr().err
     assert "(n = 2)" in run({}, "--seeds", "0", "1")
     assert "(n = 2)" in run({"make_network": another}, "--seeds", "0", "1", "--retrain")
     assert "already" in run({"make_network": another})
@@ -424,7 +424,7 @@ def test_what_may_only_be_read_answers_from_its_logs(tmp_path, monkeypatch, caps
     options.run_script(raw.main)
     again = capsys.readouterr().out.splitlines()
     assert again[1] == answer[1]
-    assert any(line.endswith("1.1_raw.png is as it was: Read-only file system") for line in again)
+    assert any(line.endswith("1.1_raw.png not updated: Read-only file system") for line in again)
     monkeypatch.setattr("sys.argv", ["raw.py", *flags, "--seeds", "1"])
     with pytest.raises(SystemExit):
         options.run_script(raw.main)
