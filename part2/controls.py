@@ -147,8 +147,7 @@ def answer(out):
 def ending(out, log):
     """G of the first convolution at the first step and in the last epoch, signals in trained networks, and accuracy.
 
-    `image_share` is the share of the last added layer's mean square that differs between images, by seed; `scale` is
-    that mean square by number of iterations, in the first seed.
+    `image_share` is the share of the last added layer's mean square that differs between images, by seed.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     name = log.stem.removeprefix("2.3_")
@@ -159,7 +158,7 @@ def ending(out, log):
         "first_step": start,
         "end": end,
         "image_share": [row["image_variance"] / row["mean_square"] if row["mean_square"] else 0.0 for row in shares],
-        "scale": signals.scales(out, "2.3", name, 1 + ADDED),
+        "kept_scale": signals.kept_scale(out, "2.3", name, ADDED),
         "least_live": signals.least_live(out, "2.3", name),
         "last_nonzero": signals.last_nonzero(log),
         "test": results.final_accuracy(log),

@@ -174,10 +174,17 @@ def course_of(out: Path, question: str, name: str) -> list[dict]:
     return [row for row in read_rows(log_path(out, question, "course")) if row["name"] == name]
 
 
-def scales(out: Path, question: str, name: str, convolution: int) -> dict[str, float]:
-    """The mean square after this convolution, by number of iterations, for the first seed."""
-    rows = [row for row in course_of(out, question, name) if row["convolution"] == convolution]
-    return {str(row["iteration"]): row["mean_square"] for row in rows if row["seed"] == rows[0]["seed"]}
+def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, float]:
+    """The factor on the signals' mean square from the first convolution to the last of `added` ones.
+
+    By number of iterations, for the first seed; NaN where the signal is 0 after the first convolution.
+    """
+    rows = course_of(out, question, name)
+    squares = {
+        (row["iteration"], row["convolution"]): row["mean_square"] for row in rows if row["seed"] == rows[0]["seed"]
+    }
+    iterations = dict.fromkeys(iteration for iteration, _ in squares)
+    return {str(each): squares[each, 1 + added] / (squares[each, 1] or np.nan) for each in iterations}
 
 
 def first_dead(out: Path, question: str, name: str) -> list[dict]:

@@ -174,14 +174,16 @@ def draw(out):
 def answer(out):
     """The table, the factorial, the solution's overfitting, and two measurements of how signals keep their scale.
 
-    `gradient_factor` scales the gradient in each added layer of a new network; `scale` is the mean square of the
-    added layers' output during training with clipped gradients.
+    `gradient_factor` scales the gradient in each added layer of a new network; `kept_scale` is how the added layers
+    together scale signals during training with clipped gradients.
     """
     signals_table = results.log_path(out, "2.4", "signals")
     return {
         "table": table(out),
         "factorial": factorial(out),
-        "scale": {name: signals.scales(out, "2.4", experiment_of(name, "clipped").name, 1 + ADDED) for name in PARTS},
+        "kept_scale": {
+            name: signals.kept_scale(out, "2.4", experiment_of(name, "clipped").name, ADDED) for name in PARTS
+        },
         "overfitting": overfitting.of(out, "2.4", curve_of(SOLUTION).log(out)),
         "gradient_factor": {name: signals.gradient_factor(signals_table, name, ADDED) for name in CURES},
     }

@@ -29,6 +29,7 @@ from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
 from common.settings import NEWTON_SCHULZ_STEPS, Settings
 from part1 import comparison, crop, flip, normalize, procedure, raw
+from part1 import controls as part1_controls
 from part2 import accuracy, controls, design, gradients, signals, solution, vanishing
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
@@ -63,6 +64,8 @@ def sources(out):
         "1.1": partial(raw.answer, out),
         "1.2": partial(normalize.answer, out),
         "1.2 in fp32": partial(normalize.answer, in_fp32),
+        "part1 controls": partial(part1_controls.answer, out),
+        "part1 controls by sgd": partial(part1_controls.answer, by_sgd),
         "1.3": partial(flip.answer, out),
         "1.4": partial(crop.answer, out),
         "gains": partial(gains, out),
