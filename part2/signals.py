@@ -1,6 +1,7 @@
 """Part 2's measurements: G during training, signals in new networks, and live channels."""
 
 import argparse
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,12 +188,17 @@ def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, flo
     return {str(each): squares[each, 1 + added] / (squares[each, 1] or np.nan) for each in iterations}
 
 
-def first_dead(out: Path, question: str, name: str) -> list[dict]:
-    """For each seed, the first watched iteration after which a layer has no live channel, and the first such layer."""
-    rows = course_of(out, question, name)
-    dead = [(row["seed"], row["iteration"], row["convolution"]) for row in rows if row["live"] == 0]
-    first = [min(row for row in dead if row[0] == seed) for seed in sorted({seed for seed, *_ in dead})]
-    return [{"seed": seed, "iteration": iteration, "convolution": layer} for seed, iteration, layer in first]
+def dead_from(out: Path, question: str, name: str) -> list[dict]:
+    """The first layer that has no live channel at the end of training, and since which measurement, for each seed."""
+    live: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for row in course_of(out, question, name):
+        live.setdefault((row["seed"], row["convolution"]), []).append((row["iteration"], row["live"]))
+    found: dict[int, dict] = {}
+    for (seed, convolution), shares in sorted(live.items()):
+        dead = list(itertools.takewhile(lambda share: share[1] == 0, reversed(shares)))
+        if dead and seed not in found:
+            found[seed] = {"seed": seed, "iteration": dead[-1][0], "convolution": convolution}
+    return list(found.values())
 
 
 def least_live(out: Path, question: str, name: str) -> list[dict]:

@@ -103,7 +103,7 @@ def answer(out):
         "first_step": {"first": start[0], "last": start[-1]},  # G
         "last_nonzero": signals.last_nonzero(log),
         "peak": signals.peak(log),
-        "first_dead": signals.first_dead(out, "2.3", EXPERIMENT.name),
+        "dead_from": signals.dead_from(out, "2.3", EXPERIMENT.name),
         "least_live": signals.least_live(out, "2.3", EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,

@@ -7,11 +7,23 @@ from torch.nn import functional as F
 
 from common.data import Cifar
 from common.gradients import convolutions, magnitudes
+from common.records import write_rows
+from common.results import log_path
 from common.settings import Settings
 from common.training import train
 from part2.accuracy import prepare
+from part2.gradients import measure_norms
 from part2.networks import designed_network
-from part2.signals import BATCHNORM_FACTOR, DEFAULT_FACTOR, predicted_gradient, signals
+from part2.signals import (
+    BATCHNORM_FACTOR,
+    DEFAULT_FACTOR,
+    dead_from,
+    kept_scale,
+    least_live,
+    lowest_epoch,
+    predicted_gradient,
+    signals,
+)
 
 
 def small_network():
@@ -161,3 +173,42 @@ def test_signals_by_hand():
     assert row["mean_square"] == (4 + 16) / 4
     assert row["image_variance"] == (1 + 0) / 2  # of 2 and 4, and of 0 and 0
     assert row["gradient"] == pytest.approx(((slopes[0] ** 2 + slopes[1] ** 2) / 4) ** 0.5)
+
+
+def test_the_course_of_training_by_hand(tmp_path):
+    """Two seeds, two convolutions: a channel that revives is not dead, one that stays dead is so since iteration 10."""
+    live = {(0, 1, 1): 1.0, (0, 1, 2): 0.0, (0, 10, 1): 1.0, (0, 10, 2): 0.5, (0, 30, 1): 1.0, (0, 30, 2): 0.5}
+    live |= {(1, 1, 1): 1.0, (1, 1, 2): 0.5, (1, 10, 1): 1.0, (1, 10, 2): 0.0, (1, 30, 1): 1.0, (1, 30, 2): 0.0}
+    rows = []
+    for (seed, iteration, convolution), share in live.items():
+        place = {"name": "a", "seed": seed, "iteration": iteration, "convolution": convolution}
+        measured = {"gradient": 1.0, "mean_square": iteration**convolution, "image_variance": 1.0, "active": share}
+        rows.append(place | measured | {"live": share})
+    write_rows(log_path(tmp_path, "2.3", "course"), rows)
+    assert dead_from(tmp_path, "2.3", "a") == [{"seed": 1, "iteration": 10, "convolution": 2}]
+    assert [row["live"] for row in least_live(tmp_path, "2.3", "a")] == [0.5, 0.0]
+    assert kept_scale(tmp_path, "2.3", "a", added=1) == {"1": 1.0, "10": 10.0, "30": 30.0}
+
+
+def test_the_lowest_epoch_is_that_of_the_lowest_median(tmp_path):
+    """Two epochs of 100 iterations: G is 1 in the first, 3 in half and 0.5 in more than half of the second."""
+    magnitudes = [1.0] * 100 + [3.0] * 40 + [0.5] * 60
+    rows = [
+        {"seed": 0, "iteration": number, "loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1, "G_conv1": magnitude}
+        for number, magnitude in enumerate(magnitudes, start=1)
+    ]
+    log = log_path(tmp_path, "2.1", "accuracy")
+    write_rows(log, rows)
+    assert lowest_epoch(log) == pytest.approx([0.5])
+
+
+def test_norms_are_those_of_new_and_of_trained_weights(cifar):
+    trained = designed_network()
+    for layer in convolutions(trained):
+        nn.init.constant_(layer.weight, 2.0)
+    torch.manual_seed(0)
+    new = convolutions(designed_network())
+    rows = measure_norms(trained, cifar)
+    assert [row["convolution"] for row in rows] == list(range(1, 8))
+    assert [row["new"] for row in rows] == pytest.approx([layer.weight.norm().item() for layer in new])
+    assert [row["trained"] for row in rows] == pytest.approx([2 * layer.weight.numel() ** 0.5 for layer in new])
