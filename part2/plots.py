@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     The keys are titles. Faint lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
     logarithmic axis cannot show, each seed has a line in a gray strip below.
     """
-    size = (HALF_WIDTH, 1.8) if len(logs) == 1 else (FULL_WIDTH, 2.6)
+    size = (HALF_WIDTH, 1.8) if len(logs) == 1 else (FULL_WIDTH, 2.3)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # In powers of ten; a sixth of the range of G.
@@ -137,7 +137,7 @@ def course(out: Path, question: str, curves: list[Curve]) -> None:
     curves = [curve for curve in curves if watched[curve.name]]
     if not curves:
         return
-    size = (FULL_WIDTH, 1.4 * len(WATCHED_SIGNALS) + 0.6)
+    size = (FULL_WIDTH, 1.1 * len(WATCHED_SIGNALS) + 0.6)
     figure, panels = plt.subplots(
         len(WATCHED_SIGNALS), len(curves), figsize=size, sharex=True, sharey="row", squeeze=False
     )
@@ -152,7 +152,7 @@ def course(out: Path, question: str, curves: list[Curve]) -> None:
                         layers.setdefault(row["convolution"], []).append(value(row))
                 medians_by_layer = np.array([np.median(seeds) for seeds in layers.values()])
                 axes.plot(list(layers), above_zero(medians_by_layer), color=color, label=f"{iteration:,}")
-            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
         across[0].set(ylabel=label, yscale="linear" if "%" in label else "log")
     for axes, curve in zip(panels[0], curves):
         axes.set(title=curve.label)

@@ -169,14 +169,14 @@ def spectra(out: Path, table: Path) -> None:
         axes.plot(
             [row["frequency"] for row in rows], [row[name] for row in rows], color=color, linestyle=line, label=label
         )
-    axes.set(yscale="log", xlabel="spatial frequency (cycles an image)", ylabel="power (levels²)")
+    axes.set(yscale="log", xlabel="spatial frequency (cycles per image)", ylabel="power (levels²)")
     axes.legend()
     save(figure, out, "3.1_spectrum")
 
 
 def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.6), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":"},
         "random signs": {"color": GREEN, "marker": "^", "linestyle": "--"},
