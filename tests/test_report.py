@@ -17,6 +17,7 @@ from common.records import ROOT, hash_of_tensors, load_checkpoint
 from common.results import TRAIN_IMAGES, departures, final_accuracy, log_path, read_log, read_results, read_rows, runs
 from common.settings import PLAIN_SGD, Settings
 from common.training import train
+from part1 import controls as part1_controls
 from part1 import crop, flip, normalize, procedure, raw
 from part2 import accuracy, controls, gradients, solution, vanishing
 from part3 import adversarial, transfer
@@ -32,10 +33,12 @@ COMMITTED = {(run.folder(REPORT), name): list(run.seeds) for run in RUNS for nam
 BESIDE = ("3.1_torchattacks",)  # tests/compare_torchattacks.py writes it, which needs that library
 EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXPERIMENT, crop.EXPERIMENT]
 EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT]
-EXPERIMENTS += [controls.CONTROLS[name] for name in ("batchnorm", "both", "sgd_vanishing")]
+EXPERIMENTS += [*part1_controls.WITHOUT.values(), part1_controls.DIVIDED]
+EXPERIMENTS += [each for name, each in controls.CONTROLS.items() if name not in ("adam", "batchnorm_residual")]
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
-EXPERIMENTS += [solution.experiment_of(name) for name in ("none", "he", "dirac", "residual", "scaled")]
-EXPERIMENTS += [solution.experiment_of(solution.SOLUTION, "unchanged")]
+EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES if name != "slowed"]
+EXPERIMENTS += [solution.experiment_of(name, "clipped") for name in ("he", "residual")]
+EXPERIMENTS += [solution.experiment_of(name, "unchanged") for name in ("he", "residual", "scaled")]
 EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.SHUFFLED]
 
 
