@@ -16,14 +16,15 @@ from common.options import REPORT
 from common.records import ROOT, RecordError, load_checkpoint, read_rows, save_checkpoint
 from part3 import adversarial, plots
 from report import build, figures, submission
-from report.runs import Run, trial_beside
+from report.runs import RUNS, Run, trial_beside
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     """What the report is made from, where it may be changed."""
     out = tmp_path_factory.mktemp("report")
-    for name in ("logs", "trials/fp32/logs", "weights", "figures"):
+    trials = {f"{run.folder(REPORT).relative_to(REPORT)}/logs" for run in RUNS}
+    for name in ("weights", "figures", *trials):
         shutil.copytree(REPORT / name, out / name)
     return out
 
