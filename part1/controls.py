@@ -106,6 +106,7 @@ def answer(out):
             kind: {name: results.final_accuracy(log) for name, log in of.items() if results.finished(log)}
             for kind, of in logs.items()
         },
+        "divided minus raw": results.paired_difference(*(logs["with BatchNorm"][name] for name in ("divided", "raw"))),
         "shifts": {" ".join(key): results.mean_of(accuracies) for key, accuracies in shifts.items()},
     }
 
