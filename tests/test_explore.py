@@ -1,5 +1,6 @@
 """The explorer, and what README's main command shows at once; on generated images."""
 
+import re
 import subprocess
 import sys
 
@@ -90,6 +91,15 @@ def test_an_animation_has_a_frame_for_each_of_its_iterations(monkeypatch, tmp_pa
     assert content.startswith(b"GIF89a") and content.count(b"\x21\xf9\x04") >= 4  # graphic control extensions:
     # before training, and after 1, 2 and 4 iterations; the last is held
     assert [path.name for path in tmp_path.iterdir()] == ["explore.gif"]
+
+
+def test_the_readme_shows_animations_of_less_than_2_mb():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\((report/figures/\S+\.gif)\)", readme)
+    assert len(shown) == 2
+    for name in shown:
+        content = (ROOT / name).read_bytes()
+        assert content.startswith(b"GIF89a") and content.count(b"\x21\xf9\x04") >= 20 and len(content) < 2 * 10**6
 
 
 @pytest.mark.parametrize(
