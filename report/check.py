@@ -104,7 +104,7 @@ def compare_attacks(cifar: data.Cifar, record: Path) -> Verdict:
     category = sum(row["category_after"] == each for row, (each, _) in zip(rows, found)) / len(rows)
     verdict = word(same == len(rows), category >= SAME_ATTACKS)
     steps = statistics.mean(row["iterations"] for row in rows)
-    here = f"{attacked.iterations.float().mean():.2f} steps, {same} alike"
+    here = f"{statistics.mean(attacked.iterations.tolist()):.2f} steps, {same} alike"
     return Verdict(f"{len(rows)} test images attacked again", here, f"{steps:.2f} steps", verdict)
 
 
