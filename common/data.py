@@ -67,13 +67,12 @@ def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cif
         return synthetic(device=device)
     root = find(data_dir)
     train, test = TrainBatch1(root, train=True), TrainBatch1(root, train=False)
-    return Cifar(*tensors(train, device), *tensors(test, device))
+    return Cifar(*tensors(train), *tensors(test)).to(device)
 
 
-def tensors(split: CIFAR10, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(split: CIFAR10) -> tuple[torch.Tensor, torch.Tensor]:
     """Images, uint8 `(N, 3, 32, 32)`, and labels, int64 `(N,)`."""
-    images = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
-    return images.to(device), torch.tensor(split.targets, device=device)
+    return torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets)
 
 
 def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
@@ -179,4 +178,4 @@ def synthetic(train: int = 10_000, test: int = 100, device: torch.device | str =
         noise = 50 * torch.randn(number, 3, 32, 32, generator=generator)
         return (120 + strength * patterns[labels] + noise).clamp(0, 255).to(torch.uint8), labels
 
-    return Cifar(*(tensor.to(device) for tensor in (*split(train), *split(test))))
+    return Cifar(*split(train), *split(test)).to(device)

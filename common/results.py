@@ -21,7 +21,7 @@ from common.settings import Settings
 
 TRAIN_IMAGES = 10_000  # train batch 1
 DEPARTURES = "departures.json"  # in the folder of a trial
-READ: list[Path] = []  # the tables that this process has read (report/trace.py)
+READ: dict[Path, None] = {}  # the tables that this process has read, in order (report/trace.py)
 
 
 class Accuracy(NamedTuple):
@@ -59,7 +59,7 @@ def once_per_version(read: Callable) -> Callable:
 
     @functools.wraps(read)
     def current(path: Path):
-        READ.append(path)
+        READ[path] = None
         status = path.stat() if path.exists() else None
         return cached(path, status and (status.st_ino, status.st_mtime_ns, status.st_size))
 

@@ -11,6 +11,7 @@ difference between layers this explains.
 Predict before you run: which of the two has the larger gradient?
 """
 
+import statistics
 import sys
 from pathlib import Path
 
@@ -53,11 +54,11 @@ def answer(out):
     lowest = signals.lowest_epoch(log)
     norms = results.read_rows(results.log_path(out, "2.2", "norms"))
     found = {}
-    for place, layer in [("first", 0), ("last", -1)]:
+    for place, layer in [("first", 0), ("last", len(start) - 1)]:
         found[place] = {"start": start[layer], "lowest": lowest[layer], "end": end[layer]}
-        mine = [row for row in norms if row["convolution"] == (layer % len(start)) + 1]
+        mine = [row for row in norms if row["convolution"] == 1 + layer]
         for name in ("new", "trained"):
-            found[place][f"norm_{name}"] = sum(row[name] for row in mine) / len(mine)
+            found[place][f"norm_{name}"] = statistics.mean(row[name] for row in mine)
     return found
 
 

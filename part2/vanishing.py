@@ -104,7 +104,6 @@ def answer(out):
         "last_nonzero": signals.last_nonzero(log),
         "peak": signals.peak(log),
         "dead_from": signals.dead_from(out, "2.3", EXPERIMENT.name),
-        "least_live": signals.least_live(out, "2.3", EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "theory": signals.DEFAULT_FACTOR**0.5,
         "left": {  # gradient at the last added and the first convolution, over the last one's

@@ -106,7 +106,7 @@ def totals(out, in_fp32):
     rows = [row for seeds in results.read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
     return {
         "runs": len(rows),
-        "in_fp32": sum(found["test"].seeds for found in experiments(in_fp32).values()),
+        "in_fp32": sum(map(len, results.read_results(in_fp32 / "logs" / "results.csv").values())),
         "hours": sum(row["seconds"] for row in rows) / 3600,
         "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
     }
@@ -114,9 +114,9 @@ def totals(out, in_fp32):
 
 def precision(out, in_fp32):
     """Each experiment's fp32 accuracy, and bf16 minus fp32, paired by seed."""
-    logs = {name: found["log"] for name, found in experiments(out).items()}
+    logs = out / "logs"
     return {
-        name: {"test": found["test"], "difference": results.paired_difference(logs[name], found["log"])}
+        name: {"test": found["test"], "difference": results.paired_difference(logs / found["log"].name, found["log"])}
         for name, found in experiments(in_fp32).items()
     }
 
