@@ -120,7 +120,7 @@ TABLES = {
     "torchattacks": """version:text precision:text images:whole steps:whole | same_images:whole same_values:share
         largest:finite""",
     "verdicts": "shown:whole victim:text | category:category confidence:share",
-    "steps": "attack:text victim:text | images:whole linf_median:finite accuracy:share",
+    "steps": "attack:text victim:text | images:whole linf_median:finite l2_median:finite accuracy:share",
     "spectrum": "frequency:whole | natural:finite change:finite random:finite",
     "alignment": """first:text second:text | images:whole cosine_mean:float cosine_deviation:float same_sign:float
         loss_gained:float""",

@@ -1,4 +1,4 @@
-"""Controls for 2.3: what is necessary for the deep network to fail, and what is sufficient?
+"""Controls for 2.3 and 2.4: what is necessary for the deep network to fail, and what is sufficient?
 
 `--depth N …` adds N convolutions instead of 20. Each of the `--controls` adds 20 and makes one more change:
 
@@ -11,6 +11,9 @@ unbiased             no convolution has a bias, so nothing common to all images 
 no_epsilon           Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
 adam                 Adam for all parameters; it also divides gradients by their size
 sgd_vanishing        plain SGD at a rate of 0.1 without weight decay; its steps scale with the gradients
+backward_halved, …   backward, forward and both with half of Muon's learning rate and 2.4's clipping
+slow_softmax         2.4's solution without clipping; the softmax layer's gradients are divided by 100
+slow_others          the same, but divided are those of biases and gains
 
 Predict before you run: which of these learn?
 """
@@ -31,13 +34,15 @@ from common.gradients import convolutions
 from common.plots import BLACK, VERMILION, drawn
 from common.records import within
 from common.settings import PLAIN_SGD, Settings
-from part2 import accuracy, plots, signals, vanishing
+from part2 import accuracy, cures, plots, signals, vanishing
 from part2.accuracy import prepare
 from part2.cures import Block
 from part2.networks import ADDED, GhostBatchNorm2d, batchnorm_network, deep_network, designed_network
+from part2.solution import HALVED
 
 MOST = 100  # most added layers for `--depth`
 GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
+SLOWNESS = 100  # what `slow_softmax` and `slow_others` divide gradients by
 
 
 def batchnorm_residual_network():
@@ -90,8 +95,25 @@ def unbiased_network():
     return network
 
 
-def control(name, make_network=vanishing.vanishing_network, settings=Settings()):
-    return Experiment("2.3", name, make_network, prepare, settings, log_gradients=True, watch=vanishing.watch)
+def slow_network(of_softmax):
+    """2.4's solution with `SLOWNESS` times smaller gradients in the softmax layer, or in all biases and gains instead.
+
+    SGD's steps in these parameters are smaller by the same factor. Muon trains the convolutions' weights as before.
+    """
+    network = cures.scaled()
+    of_layer = list(network.softmax.parameters())
+    others = [value for layer in convolutions(network) for value in (layer.bias, layer.gain)]
+    for parameter in of_layer if of_softmax else others:
+        parameter.register_hook(divide)
+    return network
+
+
+def divide(gradient):
+    return gradient / SLOWNESS
+
+
+def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
+    return Experiment(question, name, make_network, prepare, settings, log_gradients=True, watch=vanishing.watch)
 
 
 CONTROLS = {
@@ -107,6 +129,11 @@ CONTROLS = {
         control("no_epsilon", settings=Settings(epsilon=1e-20)),
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)),
+        control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
+        control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
+        control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
+        control("slow_softmax", partial(slow_network, True), question="2.4"),
+        control("slow_others", partial(slow_network, False), question="2.4"),
     )
 }
 
@@ -139,7 +166,8 @@ def draw(out):
 def answer(out):
     """For each number of added layers and each control: the first convolution's G and the outcome of training."""
     by_depth = {kind: {str(added): log for added, log in logs.items()} for kind, logs in logs_by_depth(out).items()}
-    logs = {name: results.log_path(out, "2.3", name) for name in (vanishing.EXPERIMENT.name, *CONTROLS)}
+    chosen = {vanishing.EXPERIMENT.name: vanishing.EXPERIMENT, **CONTROLS}
+    logs = {name: results.log_path(out, each.question, name) for name, each in chosen.items()}
     groups = by_depth | {"controls": {name: log for name, log in logs.items() if results.finished(log)}}
     return {group: {name: ending(out, log) for name, log in of.items()} for group, of in groups.items()}
 
@@ -150,16 +178,16 @@ def ending(out, log):
     `image_share` is the share of the last added layer's mean square that differs between images, by seed.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
-    name = log.stem.removeprefix("2.3_")
-    course = [row for row in signals.course_of(out, "2.3", name) if row["convolution"] == 1 + ADDED]
+    question, _, name = log.stem.partition("_")
+    course = [row for row in signals.course_of(out, question, name) if row["convolution"] == 1 + ADDED]
     last = max((row["iteration"] for row in course), default=0)
     shares = [row for row in course if row["iteration"] == last]
     return {
         "first_step": start,
         "end": end,
         "image_share": [row["image_variance"] / row["mean_square"] if row["mean_square"] else 0.0 for row in shares],
-        "kept_scale": signals.kept_scale(out, "2.3", name, ADDED),
-        "least_live": signals.least_live(out, "2.3", name),
+        "kept_scale": signals.kept_scale(out, question, name, ADDED),
+        "least_live": signals.least_live(out, question, name),
         "last_nonzero": signals.last_nonzero(log),
         "test": results.final_accuracy(log),
     }

@@ -116,6 +116,44 @@ def momentum_attack(
     return images
 
 
+def gradient_attack(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float = EPSILON,
+    max_iterations: int = MAX_ITERATIONS,
+    orthogonal_to: nn.Module | None = None,
+    shift: int = 0,
+) -> torch.Tensor:
+    """The images after `max_iterations` steps along the gradient, not its signs: x ← x + ε·√d·∇ₓJ/‖∇ₓJ‖₂.
+
+    With d values in an image, each step has the Euclidean length of one along the signs. With `orthogonal_to`, the
+    component along this other network's gradient is first removed from ∇ₓJ, so that a step does not change the other
+    network's J to first order. `shift` takes the other network's gradient for another image of the batch, that many
+    places earlier: a control. Other arguments as in `attack`.
+    """
+    images = images.float().clone()
+    with evaluation_mode(network):
+        for _ in range(max_iterations):
+            for batch in torch.arange(len(images), device=images.device).split(BATCH):
+                gradient = unit_gradient(network, images[batch], labels[batch])
+                if orthogonal_to is not None:
+                    with evaluation_mode(orthogonal_to):
+                        other = unit_gradient(orthogonal_to, images[batch], labels[batch]).roll(shift, 0)
+                    gradient = gradient - (gradient * other).sum(1, keepdim=True) * other
+                    gradient = F.normalize(gradient)
+                step = epsilon * gradient.shape[1] ** 0.5 * gradient
+                images[batch] = (images[batch] + step.view_as(images[batch])).clamp(0, 255)
+    return images
+
+
+def unit_gradient(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The gradient of each image's cross-entropy, `(N, d)`, divided by its Euclidean norm; 0 where it is 0."""
+    gradient = gradient_of_pixels(network, images, labels)[1].flatten(1)
+    largest = gradient.abs().amax(1, keepdim=True)  # small gradients cannot be squared in float32
+    return F.normalize(gradient / largest.clamp(min=torch.finfo(gradient.dtype).tiny))
+
+
 @torch.enable_grad()
 def gradient_of_pixels(
     network: nn.Module, images: torch.Tensor, labels: torch.Tensor

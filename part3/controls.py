@@ -4,15 +4,19 @@ Each network below is attacked on the same test images, which all trained networ
 number of steps of one level. The adversarial images are shown to each other network:
 
 1.2, 1.3, 1.4, seed 1     Table 1's network with each kind of pre-processing, and 1.4 with another seed
-first and last half       1.4, trained on the first and on the last 5,000 training images (none in common)
+first half, its seed 1    1.4, trained on the first 5,000 training images, with two seeds
+last half                 1.4, trained on the last 5,000 training images
 2.1, without BatchNorm    the designed network, and the same without BatchNorm (2.3's with no added layer)
 2.4                       the solution
-shuffled labels           1.4, trained on labels unrelated to the images; attacked only
-untrained                 1.4's network before training; attacked only
+1,000 images              1.2, trained on the first 1,000 training images; source only
+shuffled labels           the same, with shuffled labels, which it learns by heart; source only
+untrained                 1.4's network before training; source only
 
-Accuracies are compared with three possible causes (Demontis et al. 2019): the similarity of the two networks'
-gradients on the originals, the size of the gradient of the network that is shown the images, and the accuracy of the
-attacked network. Finally, one step, many steps, and steps with momentum are compared at equal total size.
+A source is a network that images are crafted on, and a target one that they are shown to. Accuracies are compared with
+three possible causes (Demontis et al. 2019): the similarity of the two networks' gradients on the originals, the size
+of the target's gradient, and the accuracy of the source. The similarity is also removed: steps along the source's
+gradient are compared with steps along the part of it that is orthogonal to the target's. Finally, one step, many
+steps, and steps with momentum are compared at equal total size.
 
 Predict before you run: must the two networks have seen the same training images?
 """
@@ -36,13 +40,14 @@ from common.records import RecordError
 from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
 from part3 import plots
-from part3.attack import OnPixels, attack, momentum_attack, predict
+from part3.attack import OnPixels, attack, gradient_attack, momentum_attack, predict
 from part3.measures import directions, gradients_of, random_signs
 from part3.networks import on_pixels
 from part3.transfer import EQUAL_STEPS as STEPS
 from part3.transfer import UNREACHABLE
 
 IMAGES = 500  # test images
+FEW = 1000  # training images that a network can learn by heart with shuffled labels
 RESAMPLED = 1000  # bootstrap samples of networks
 
 
@@ -52,34 +57,47 @@ def half(cifar, which):
     return replace(cifar, train_images=cifar.train_images[part], train_labels=cifar.train_labels[part])
 
 
+def few(cifar):
+    """The first `FEW` training images, and all test images."""
+    return replace(cifar, train_images=cifar.train_images[:FEW], train_labels=cifar.train_labels[:FEW])
+
+
 def shuffled(cifar):
-    """Training images with shuffled labels."""
+    """The first `FEW` training images with shuffled labels."""
+    cifar = few(cifar)
     order = torch.randperm(len(cifar.train_labels), generator=torch.Generator().manual_seed(0))
     return replace(cifar, train_labels=cifar.train_labels[order.to(cifar.train_labels.device)])
 
 
-def of_1_4(name, trained_on):
-    return crop.EXPERIMENT._replace(question="3.2", name=name, trained_on=trained_on)
+def trained_otherwise(usual, name, trained_on):
+    return usual._replace(question="3.2", name=name, trained_on=trained_on)
 
 
-HALVES = [of_1_4(name, partial(half, which=which)) for which, name in enumerate(("first_half", "last_half"))]
-SHUFFLED = of_1_4("shuffled_labels", shuffled)
+HALVES = [
+    trained_otherwise(crop.EXPERIMENT, name, partial(half, which=which))
+    for which, name in enumerate(("first_half", "last_half"))
+]
+FEW_IMAGES = trained_otherwise(normalize.EXPERIMENT, "few_images", few)
+SHUFFLED = trained_otherwise(normalize.EXPERIMENT, "shuffled_labels", shuffled)
 NETWORKS = {
     "1.2": (normalize.EXPERIMENT, 0),
     "1.3": (flip.EXPERIMENT, 0),
     "1.4": (crop.EXPERIMENT, 0),
     "1.4, seed 1": (crop.EXPERIMENT, 1),
     "1.4, first half": (HALVES[0], 0),
+    "1.4, first half, seed 1": (HALVES[0], 1),
     "1.4, last half": (HALVES[1], 0),
     "2.1": (accuracy.EXPERIMENT, 0),
     "2.1 without BatchNorm": (controls.of_depth(0), 0),
     "2.4": (solution.experiment_of(solution.SOLUTION), 0),
 }
-ONLY_ATTACKING = ("1.4, shuffled labels", "1.4, untrained")
+SOURCES_ONLY = {"1,000 images": (FEW_IMAGES, 0), "shuffled labels": (SHUFFLED, 0)}
+UNTRAINED = "untrained"
+FLOORS = (*SOURCES_ONLY, UNTRAINED)  # not shown any images, and not in the correlations
 CAUSES = {
     "cosine": "cosine of the gradients",
-    "victim_gradient": "victim's gradient (L1 norm)",
-    "source_accuracy": "source's test accuracy",
+    "victim_gradient": "target's gradient ($L_1$, 1/level)",
+    "source_accuracy": "source's test accuracy (%)",
 }
 
 
@@ -93,7 +111,7 @@ def pairs(networks, images, labels, accuracies):
     for source, attacked in networks.items():
         made = attack(attacked, images, labels, 1.0, UNREACHABLE, STEPS, source).images
         for victim, network in networks.items():
-            if victim == source or victim in ONLY_ATTACKING:
+            if victim == source or victim in FLOORS:
                 continue
             cosines = F.cosine_similarity(directions(gradients[source]), directions(gradients[victim]))
             yield {
@@ -108,13 +126,20 @@ def pairs(networks, images, labels, accuracies):
 
 
 def kinds_of_steps(networks, images, labels):
-    """Rows for attacks on 1.4's network that change pixels by up to `STEPS` levels, and for random signs."""
-    network = networks["1.4"]
+    """Rows for attacks on 1.4's network that change pixels by up to `STEPS` levels, and for random signs.
+
+    Steps along gradients are as long as a step of one level along their signs.
+    """
+    network, target = networks["1.4"], networks["2.1"]
+    along_gradient = partial(gradient_attack, network, images, labels, 1.0, STEPS)
     made = {
         "random signs": (images + STEPS * random_signs(images)).clamp(0, 255),
         "one step": attack(network, images, labels, STEPS, UNREACHABLE, 1).images,
         f"{STEPS} steps": attack(network, images, labels, 1.0, UNREACHABLE, STEPS).images,
         f"{STEPS} steps with momentum": momentum_attack(network, images, labels, 1.0, STEPS),
+        "along the gradient": along_gradient(),
+        "orthogonal to 2.1's gradient": along_gradient(orthogonal_to=target),
+        "orthogonal to another image's": along_gradient(orthogonal_to=target, shift=1),
     }
     for kind, inputs in made.items():
         for victim in ("1.4", "2.1", "2.4"):
@@ -123,6 +148,7 @@ def kinds_of_steps(networks, images, labels):
                 "victim": victim,
                 "images": len(labels),
                 "linf_median": (inputs - images).abs().flatten(1).amax(1).median().item(),
+                "l2_median": (inputs - images).flatten(1).norm(dim=1).median().item(),
                 "accuracy": (predict(networks[victim], inputs)[0] == labels).float().mean().item(),
             }
 
@@ -131,7 +157,7 @@ def measure(networks, images, labels):
     """The rows of each table."""
     right = {name: predict(network, images)[0] == labels for name, network in networks.items()}
     accuracies = {name: correct.float().mean().item() for name, correct in right.items()}
-    trained = [correct for name, correct in right.items() if name not in ONLY_ATTACKING]
+    trained = [correct for name, correct in right.items() if name not in FLOORS]
     by_all = torch.stack(trained).all(0).nonzero().flatten()[:IMAGES]
     if len(by_all) == 0:
         raise RecordError("no test image is classified correctly by all networks: none to attack")
@@ -156,7 +182,7 @@ def correlations(rows):
     All pairs of trained networks are used. Pairs that share a network are not independent, so the interval
     is from a bootstrap over networks, not pairs.
     """
-    rows = [row for row in rows if row["source"] not in ONLY_ATTACKING]
+    rows = [row for row in rows if row["source"] not in FLOORS]
     names = sorted({row["victim"] for row in rows})
     of_pair = {(row["source"], row["victim"]): row for row in rows}
     generator, found = np.random.default_rng(0), {}
@@ -174,7 +200,7 @@ def correlations(rows):
 
 
 def draw(out):
-    plots.causes_of_transfer(out, tables_in(out)["pairs"], CAUSES, ONLY_ATTACKING)
+    plots.causes_of_transfer(out, tables_in(out)["pairs"], CAUSES, FLOORS)
 
 
 def answer(out):
@@ -191,19 +217,19 @@ def answer(out):
 
 def main():
     arguments = options.parse(options.parser(__doc__))
-    for each in (*HALVES, SHUFFLED):
+    for each in (*HALVES, FEW_IMAGES, SHUFFLED):
         experiment.run(each, arguments)
 
     def measure_all():
         cifar = data.load(arguments.data_dir, arguments.device)
-        networks = {name: on_pixels(*of, cifar, arguments) for name, of in NETWORKS.items()}
-        networks[ONLY_ATTACKING[0]] = on_pixels(SHUFFLED, 0, cifar, arguments)
+        networks = {name: on_pixels(*of, cifar, arguments) for name, of in trained.items()}
         torch.manual_seed(0)
         new = table1_network().to(arguments.device)
-        networks[ONLY_ATTACKING[1]] = OnPixels(new, crop.EXPERIMENT.prepare, cifar.statistics).eval()
+        networks[UNTRAINED] = OnPixels(new, crop.EXPERIMENT.prepare, cifar.statistics).eval()
         return measure(networks, cifar.test_images, cifar.test_labels)
 
-    weights = [weights_path(arguments.trained, *of) for of in (*NETWORKS.values(), (SHUFFLED, 0))]
+    trained = NETWORKS | SOURCES_ONLY
+    weights = [weights_path(arguments.trained, *of) for of in trained.values()]
     experiment.measure_once(tables_in(arguments.out), weights, arguments.retrain, measure_all)
     draw(arguments.out)
     found = answer(arguments.out)

@@ -229,24 +229,24 @@ def source_and_victim(out: Path, table: Path) -> None:
 def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: tuple[str, ...]) -> None:
     """Share of images that fool another network, against each of `causes`; one point per pair of networks.
 
-    `causes` maps columns of the table to labels; `floors` are attacked networks that learned no categories.
+    `causes` maps columns of the table to labels; `floors` are sources that are not in the correlations.
     """
     rows = read_rows(table)
     figure, panels = plt.subplots(1, len(causes), figsize=(FULL_WIDTH, 2.4), sharey=True)
     kinds = {
-        "1.2 to 1.4 attack each other": (BLUE, "o", lambda row: row["source"] < "2" and row["victim"] < "2"),
-        "a network of Part 2 takes part": (VERMILION, "^", lambda row: row["source"] > "2" or row["victim"] > "2"),
+        "both networks from Part 1": (BLUE, "o", lambda row: row["source"] < "2" and row["victim"] < "2"),
+        "at least one from Part 2": (VERMILION, "^", lambda row: row["source"] > "2" or row["victim"] > "2"),
     }
+    kinds = {
+        kind: (*style, [row for row in rows if belongs(row) and row["source"] not in floors])
+        for kind, (*style, belongs) in kinds.items()
+    }
+    kinds["other sources (not correlated)"] = (BLACK, "x", [row for row in rows if row["source"] in floors])
     for axes, (column, label) in zip(panels, causes.items()):
-        for kind, (color, marker, belongs) in kinds.items():
-            chosen = [row for row in rows if belongs(row) and row["source"] not in floors]
+        unit = 100 if column == "source_accuracy" else 1  # in percent
+        for kind, (color, marker, chosen) in kinds.items():
             fooled = [100 - 100 * row["accuracy"] for row in chosen]
-            axes.plot([row[column] for row in chosen], fooled, marker, color=color, alpha=0.6, label=kind)
-        chosen = [row for row in rows if row["source"] in floors]
-        fooled = [100 - 100 * row["accuracy"] for row in chosen]
-        axes.plot(
-            [row[column] for row in chosen], fooled, "x", color=BLACK, label="source untrained or on shuffled labels"
-        )
+            axes.plot([unit * row[column] for row in chosen], fooled, marker, color=color, alpha=0.6, label=kind)
         axes.set(xlabel=label)
     panels[0].set(ylabel="fooled (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -98,6 +98,7 @@ RUNS = (
         ("2.3_course",),
     ),
     Run("part2/controls.py --controls batchnorm", 10, ("2.3_batchnorm",)),
+    Run("part2/controls.py --controls batchnorm_residual", 14, ("2.3_batchnorm_residual",), ("2.3_course",)),
     Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
     Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
     Run("part2/solution.py", 24, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting", "2.4_course"), seeds=range(3)),
@@ -136,8 +137,9 @@ RUNS = (
     Run(
         "part3/controls.py",
         4,
-        ("3.2_first_half", "3.2_last_half", "3.2_shuffled_labels"),
+        ("3.2_first_half", "3.2_last_half", "3.2_few_images", "3.2_shuffled_labels"),
         ("3.2_pairs", "3.2_steps"),
+        seeds=range(2),
     ),
 )
 

@@ -153,6 +153,24 @@ def test_the_mended_networks_keep_at_the_start_what_theory_says_the_deep_one_los
     assert left["forward"][1] > 1e-3 and left["forward"][0] < 1e-6
 
 
+@pytest.mark.parametrize("name, slow", [("slow_softmax", True), ("slow_others", False)])
+def test_only_the_gradients_that_a_control_names_are_divided(name, slow):
+    inputs, labels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    gradients = []
+    for make_network in (cures.scaled, controls.CONTROLS[name].make_network):
+        torch.manual_seed(0)
+        network = make_network()
+        torch.nn.functional.cross_entropy(network(inputs), labels).backward()
+        gradients.append({name: value.grad for name, value in network.named_parameters()})
+    usual, found = gradients
+    for parameter in usual:
+        of_softmax = parameter.startswith("softmax")
+        of_muon = parameter.endswith("weight") and not of_softmax
+        divisor = 100 if not of_muon and of_softmax == slow else 1
+        assert torch.equal(found[parameter], usual[parameter] / divisor), parameter
+    assert usual["softmax.weight"].any() and usual["conv1.bias"].any()
+
+
 def test_the_control_without_biases_has_none_in_convolutions():
     assert all(layer.bias is None for layer in convolutions(controls.unbiased_network()))
 

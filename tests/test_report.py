@@ -34,12 +34,13 @@ BESIDE = ("3.1_torchattacks",)  # tests/compare_torchattacks.py writes it, which
 EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXPERIMENT, crop.EXPERIMENT]
 EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT]
 EXPERIMENTS += [*part1_controls.WITHOUT.values(), part1_controls.DIVIDED]
-EXPERIMENTS += [each for name, each in controls.CONTROLS.items() if name not in ("adam", "batchnorm_residual")]
+NOT_RUN = ("adam", "backward_halved", "forward_halved", "both_halved", "slow_softmax", "slow_others")
+EXPERIMENTS += [each for name, each in controls.CONTROLS.items() if name not in NOT_RUN]
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
 EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES if name != "slowed"]
 EXPERIMENTS += [solution.experiment_of(name, "clipped") for name in ("he", "residual")]
 EXPERIMENTS += [solution.experiment_of(name, "unchanged") for name in ("he", "residual", "scaled")]
-EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.SHUFFLED]
+EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.FEW_IMAGES, transfer_controls.SHUFFLED]
 
 
 @pytest.mark.parametrize("folder, name", COMMITTED)
