@@ -105,6 +105,7 @@ TABLES = {
     "statistics": "channel:text | mean:finite std:finite",
     "norms": "name:text seed:whole convolution:whole | new:finite trained:finite",
     "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
+    "branches": "name:text seed:whole convolutions_off:whole | accuracy:share",
     "shifts": "name:text seed:whole batch:text change:text | accuracy:share",
     "course": f"name:text seed:whole iteration:whole convolution:whole | {SIGNALS.replace('finite', 'float')}",
     "signals": f"network:text seed:whole convolution:whole | {SIGNALS}",

@@ -12,6 +12,7 @@ blocks, both or neither, which separates the effects of the two parts.
 Predict before you run: is it enough to preserve the gradients' scale in a new network?
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from torch import nn
 from common import experiment, options, overfitting, results
 from common.experiment import Experiment
 from common.gradients import convolutions
+from common.networks import evaluate
 from common.plots import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, Curve, comparison, drawn
 from common.settings import PLAIN_SGD, Settings
 from part2 import accuracy, cures, plots, signals, vanishing
@@ -108,6 +110,14 @@ def broken_rule(network):
     return None
 
 
+def measure_branches(network, cifar):
+    """Test accuracy when the residual blocks of added convolutions pass their input on unchanged."""
+    blocks = [layer for layer in network if isinstance(layer, cures.Block) and len(convolutions(layer)) == 2]
+    kept = nn.Sequential(*(layer for layer in network if layer not in blocks)).eval()
+    accuracy_found, _ = evaluate(kept, prepare, cifar.test_images, cifar.test_labels, cifar.statistics)
+    return [{"convolutions_off": 2 * len(blocks), "accuracy": accuracy_found}]
+
+
 def curve_of(name):
     cure = CURES[name]
     return Curve("2.4", name, cure.change, cure.color, cure.linestyle, tick=cure.number)
@@ -172,19 +182,25 @@ def draw(out):
 
 
 def answer(out):
-    """The table, the factorial, the solution's overfitting, and two measurements of how signals keep their scale.
+    """The table, the factorial, the solution's overfitting, and measurements of what its added layers do.
 
     `gradient_factor` scales the gradient in each added layer of a new network; `kept_scale` is how the added layers
-    together scale signals during training with clipped gradients.
+    together scale signals during training with clipped gradients. `end` is the range of G over the solution's added
+    layers in the last epoch, and `without_branches` its accuracy without them.
     """
     signals_table = results.log_path(out, "2.4", "signals")
+    branches = results.read_rows(results.log_path(out, "2.4", "branches"))
+    solution = curve_of(SOLUTION).log(out)
+    of_added = signals.start_and_end(solution)[1][1 : 1 + ADDED] if results.finished(solution) else [math.nan]
     return {
         "table": table(out),
         "factorial": factorial(out),
         "kept_scale": {
             name: signals.kept_scale(out, "2.4", experiment_of(name, "clipped").name, ADDED) for name in PARTS
         },
-        "overfitting": overfitting.of(out, "2.4", curve_of(SOLUTION).log(out)),
+        "overfitting": overfitting.of(out, "2.4", solution),
+        "end": {"least": float(min(of_added)), "largest": float(max(of_added))},
+        "without_branches": results.mean_of([row["accuracy"] for row in branches]) if branches else None,
         "gradient_factor": {name: signals.gradient_factor(signals_table, name, ADDED) for name in CURES},
     }
 
@@ -213,6 +229,8 @@ def main():
         measure = partial(overfitting.measure, prepare=prepare, images=OVERFITTING_IMAGES)
         overfitting_table = results.log_path(arguments.out, "2.4", "overfitting")
         experiment.measure_trained(experiment_of(SOLUTION), overfitting_table, measure, arguments)
+        branches_table = results.log_path(arguments.out, "2.4", "branches")
+        experiment.measure_trained(experiment_of(SOLUTION), branches_table, measure_branches, arguments)
     draw(arguments.out)
     found = answer(arguments.out)
     print(f"{'cure':<58}  G, step 1  G, end   training  seconds  test accuracy")
@@ -223,6 +241,8 @@ def main():
         )
     if found["overfitting"]:
         print(f"{SOLUTION}: {found['overfitting']}")
+    if found["without_branches"]:
+        print(f"{SOLUTION}, without the blocks of added convolutions: {found['without_branches']}")
     for name, accuracies in found["factorial"].items():
         for procedure, accuracy_found in accuracies.items():
             print(f"{PARTS[name]}, procedure {procedure}: {accuracy_found}")

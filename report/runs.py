@@ -64,6 +64,7 @@ INPUTS = (
     *("1.2_raw_without_batchnorm", "1.2_divided_without_batchnorm", "1.2_normalize_without_batchnorm"),
     "1.2_divided",
 )
+OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
     Run("part1/procedure.py --finalists --folds 0 1 2 3 4", 8, (), ("1.0_folds",)),
@@ -101,7 +102,7 @@ RUNS = (
     Run("part2/controls.py --controls batchnorm_residual", 14, ("2.3_batchnorm_residual",), ("2.3_course",)),
     Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
     Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
-    Run("part2/solution.py", 24, ("2.4_scaled",), ("2.4_signals", "2.4_overfitting", "2.4_course"), seeds=range(3)),
+    Run("part2/solution.py", 24, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
     Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
     Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
     Run(
@@ -123,7 +124,7 @@ RUNS = (
         "part2/solution.py --iterations 200",
         3,
         ("2.4_scaled",),
-        ("2.4_signals", "2.4_overfitting", "2.4_course"),
+        OF_SOLUTION,
         seeds=range(3),
     ),
     Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.gradients import convolutions
-from part2 import accuracy, controls, cures, design, networks, signals
+from part2 import accuracy, controls, cures, design, networks, signals, solution
 from part2.solution import CURES
 from part2.vanishing import vanishing_network
 
@@ -151,6 +151,28 @@ def test_the_mended_networks_keep_at_the_start_what_theory_says_the_deep_one_los
     assert max(left["vanishing"]) < 1e-6 and min(left["both"]) > 1e-3
     assert left["backward"][0] > 0.01 and left["backward"][1] == pytest.approx(left["vanishing"][1])
     assert left["forward"][1] > 1e-3 and left["forward"][0] < 1e-6
+
+
+def test_without_its_branches_the_solution_computes_what_it_computed_before_they_learned(synthetic, monkeypatch):
+    seen = []
+
+    def watch(network, prepare, images, labels, statistics):
+        with torch.no_grad():
+            seen.append(network(prepare(images[:4], statistics)))
+        return 0.5, 0.0
+
+    monkeypatch.setattr(solution, "evaluate", watch)
+    torch.manual_seed(0)
+    network = cures.scaled().eval()
+    with torch.no_grad():
+        new = network(accuracy.prepare(synthetic.test_images[:4], synthetic.statistics))
+        for block in network:
+            if isinstance(block, cures.Block):
+                block[-1].gain += 1.0 if len(block) == 3 else 0.0
+    assert solution.measure_branches(network, synthetic) == [{"convolutions_off": 20, "accuracy": 0.5}]
+    assert torch.equal(seen[0], new)
+    with torch.no_grad():
+        assert not torch.allclose(network(accuracy.prepare(synthetic.test_images[:4], synthetic.statistics)), new)
 
 
 @pytest.mark.parametrize("name, slow", [("slow_softmax", True), ("slow_others", False)])
