@@ -1,7 +1,7 @@
 """Controls for 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or only new?
 
 `--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255 and on normalized
-images, and with BatchNorm on pixels divided by 255. If BatchNorm explains why raw pixels do as well as
+images, and with BatchNorm on pixels divided by 255 (`divided`; all of them, unless some are named). If BatchNorm explains why raw pixels do as well as
 normalized ones, they must do worse without it, especially with `--optimizer sgd`, whose steps grow with the gradient.
 
 `--shifts` evaluates the trained networks of 1.2, 1.3 and 1.4 on the first 5,000 training images and the first 5,000
@@ -57,6 +57,7 @@ WITHOUT = {
     for name, prepare in INPUTS.items()
 }
 DIVIDED = Experiment("1.2", "divided", table1_network, divide)
+EXPERIMENTS = {each.name: each for each in (*WITHOUT.values(), DIVIDED)}
 AUGMENTED = {script.EXPERIMENT.name: script.EXPERIMENT for script in (normalize, flip, crop)}
 
 
@@ -114,12 +115,13 @@ def answer(out):
 def main():
     parser = options.parser(__doc__)
     control = parser.add_mutually_exclusive_group(required=True)
-    control.add_argument("--normalization", action="store_true", help="train without BatchNorm, and on pixels / 255")
+    text = "train without BatchNorm, and on pixels / 255"
+    control.add_argument("--normalization", nargs="*", choices=EXPERIMENTS, metavar="NAME", help=text)
     control.add_argument("--shifts", action="store_true", help="evaluate networks on flipped and shifted images")
     arguments = options.parse(parser)
-    if arguments.normalization:
-        for each in [*WITHOUT.values(), DIVIDED]:
-            experiment.run(each, arguments)
+    if arguments.normalization is not None:
+        for name in arguments.normalization or EXPERIMENTS:
+            experiment.run(EXPERIMENTS[name], arguments)
     else:
         table = results.log_path(arguments.out, "1.4", "shifts")
         for each in AUGMENTED.values():

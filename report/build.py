@@ -27,7 +27,7 @@ from common.data import CLASSES
 from common.held_out import comparisons
 from common.records import ROOT, RecordError, lock, replacing
 from common.results import log_path
-from common.settings import NEWTON_SCHULZ_STEPS, Settings
+from common.settings import NEWTON_SCHULZ_STEPS, PLAIN_SGD, Settings
 from part1 import comparison, crop, flip, normalize, procedure, raw
 from part1 import controls as part1_controls
 from part2 import accuracy, controls, design, gradients, signals, solution, vanishing
@@ -65,6 +65,7 @@ def sources(out):
         "1.2": partial(normalize.answer, out),
         "1.2 in fp32": partial(normalize.answer, in_fp32),
         "part1 controls": partial(part1_controls.answer, out),
+        "part1 controls in fp32": partial(part1_controls.answer, in_fp32),
         "part1 controls by sgd": partial(part1_controls.answer, by_sgd),
         "1.3": partial(flip.answer, out),
         "1.4": partial(crop.answer, out),
@@ -87,6 +88,7 @@ def constants():
     """Values set in code rather than measured."""
     return {
         "settings": asdict(Settings()),
+        "plain_sgd": asdict(PLAIN_SGD),
         "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
         "chosen": procedure.CHOSEN,
         "best_sgd": procedure.BEST_SGD,
