@@ -12,10 +12,10 @@ import numpy as np
 from common.records import READ_ONLY, replacing
 from common.results import departures_in_words, epoch_of, final_accuracies, final_accuracy, log_path, read_log
 
-# Okabe and Ito's colors, which color-blind readers can distinguish, plus brown; line styles distinguish them in gray.
+# Okabe and Ito's colors, which color-blind readers can distinguish, and two more; line styles distinguish them in gray.
 BLACK, GRAY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-BROWN = "#8B5A2B"
+BROWN, VIOLET = "#8B5A2B", "#5D3A9B"
 DRAWN: list[str] = []  # the names of the figures that this process has saved
 HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # widths in the report, inches
 
@@ -98,9 +98,9 @@ def accuracy_curves(out: Path, curve: Curve, title: str) -> None:
             running_mean(accuracy, epoch),
             color=curve.color,
             linewidth=1.2,
-            label=None if number else f"training: batches, mean over {epoch}",
+            label=None if number else f"training ({epoch}-iteration mean)",
         )
-    axes.axhline(100 * test.mean, color=PURPLE, linestyle=(0, (6, 2)), label=f"test, at the end: {test}")
+    axes.axhline(100 * test.mean, color=PURPLE, linestyle=(0, (6, 2)), label=f"final test: {test}")
     axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), title=title)
     axes.margins(x=0.01)
     axes.legend(loc="lower right" if test.mean > 0.5 else "upper right")  # avoids the curves
@@ -150,11 +150,11 @@ def comparison(
     courses.margins(x=0.01)
     ends.plot([], [], "^", color="gray", markerfacecolor="none", label="training, last epoch")
     if unaugmented:
-        ends.plot([], [], "s", color="gray", markerfacecolor="none", label="training images as they are")
-    ends.plot([], [], "o", color="gray", label="test, with its mean")
+        ends.plot([], [], "s", color="gray", markerfacecolor="none", label="unaugmented training images")
+    ends.plot([], [], "o", color="gray", label="test (number: mean)")
     ends.set(
         xticks=range(len(drawn)), xticklabels=[curve.tick for curve in drawn], xlim=(-0.5, len(drawn) - 0.5),
-        xlabel=xlabel, title="at the end, each seed",
+        xlabel=xlabel, title="final accuracy, each seed",
     )  # fmt: skip
     figure.legend(loc="outside lower center", ncols=3)
     save(figure, out, figure_name)

@@ -1,8 +1,9 @@
 """Controls for 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or only new?
 
 `--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255 and on normalized
-images, and with BatchNorm on pixels divided by 255 (`divided`; all of them, unless some are named). If BatchNorm explains why raw pixels do as well as
-normalized ones, they must do worse without it, especially with `--optimizer sgd`, whose steps grow with the gradient.
+images, and with BatchNorm on pixels divided by 255 (`divided`); all of them, unless some are named. If BatchNorm
+explains why raw pixels do as well as normalized ones, they must do worse without it, especially with
+`--optimizer sgd`, whose steps grow with the gradient.
 
 `--shifts` evaluates the trained networks of 1.2, 1.3 and 1.4 on the first 5,000 training images and the first 5,000
 test images: unchanged, flipped, and shifted by up to 8 pixels. A change that makes images harder lowers the accuracy on

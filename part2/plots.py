@@ -32,7 +32,7 @@ def above_zero(values: np.ndarray) -> np.ndarray:
 def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask; one panel for each of `logs`.
 
-    The keys are titles. Faint lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
+    The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
     logarithmic axis cannot show, each seed has a line in a gray strip below.
     """
     size = (HALF_WIDTH, 1.8) if len(logs) == 1 else (FULL_WIDTH, 2.3)
@@ -58,7 +58,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
             axes.axhspan(10 ** (bottom - strip), 10 ** (bottom - strip / 4), color="#DDDDDD", linewidth=0)
             axes.set(ylim=(10 ** (bottom - strip), 10 ** (top + strip / 4)))
             axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top])
-    panels[0, 0].set(ylabel=r"$G = \max_i\,|\partial L/\partial w_i|$")
+    panels[0, 0].set(ylabel="$G$")
     if strip:
         place = panels[0, 0].get_yaxis_transform()
         panels[0, 0].text(-0.02, 10 ** (bottom - strip * 0.62), "0", transform=place, ha="right", va="center")
@@ -109,21 +109,21 @@ def signal_curves(
         backward.plot(depth + 1, gradient[depth[-1]] * factors, **expected)
         if number == 0:
             forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
-            forward.plot(depth + 1, square, color="gray", label="mean square in all")
+            forward.plot(depth + 1, square, color="gray", label="mean square, default")
     for axes in (backward, forward):
         axes.set(yscale="log", xlabel="convolution, first to last")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    backward.set(title="backward: gradient of the output", ylabel=r"root mean square of $\partial L/\partial z$")
+    backward.set(title="backward: gradient of the output", ylabel=r"RMS of $\partial\mathcal{L}/\partial z$")
     forward.set(title="forward: output after ReLU", ylabel="variance between images")
     save(figure, out, f"{question}_signals")
 
 
-WATCHED_SIGNALS = {
-    "live channels (%)": lambda row: 100 * row["live"],
-    "RMS of output": lambda row: row["mean_square"] ** 0.5,
-    "RMS between images": lambda row: row["image_variance"] ** 0.5,
-    "RMS of gradient": lambda row: row["gradient"],
+WATCHED_SIGNALS = {  # root mean squares, except the first
+    "live (%)": lambda row: 100 * row["live"],
+    "output": lambda row: row["mean_square"] ** 0.5,
+    "differences": lambda row: row["image_variance"] ** 0.5,
+    "gradient": lambda row: row["gradient"],
 }
 
 

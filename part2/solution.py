@@ -29,7 +29,7 @@ from common import experiment, options, overfitting, results
 from common.experiment import Experiment
 from common.gradients import convolutions
 from common.networks import evaluate
-from common.plots import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, Curve, comparison, drawn
+from common.plots import BLUE, BROWN, GRAY, GREEN, ORANGE, PURPLE, SKY, VIOLET, Curve, comparison, drawn
 from common.settings import PLAIN_SGD, Settings
 from part2 import accuracy, cures, plots, signals, vanishing
 from part2.accuracy import OVERFITTING_IMAGES, prepare
@@ -68,7 +68,7 @@ CURES = {
         cures.slowed_identity, "v", "(v) identity initialization, slowed", ORANGE, (0, (3, 1, 1, 1)), SLOWED
     ),
     "scaled_chain": Cure(
-        cures.scaled_chain, "iv*", "(iv*) scaled weight standardization alone", GRAY, (0, (1, 3)), CLIPPED
+        cures.scaled_chain, "iv*", "(iv*) scaled weight standardization alone", VIOLET, (0, (1, 3)), CLIPPED
     ),
 }
 SOLUTION = "scaled"
@@ -171,7 +171,7 @@ def draw(out):
         "2.4_cures",
         [accuracy.CURVE, vanishing.CURVE, *map(curve_of, CURES)],
         lowest=0,
-        xlabel="question or cure",
+        xlabel="network",
     )
     plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
     clipped = [curve_of(name)._replace(name=experiment_of(name, "clipped").name, label=PARTS[name]) for name in PARTS]

@@ -43,7 +43,7 @@ from part2 import cures, plots, signals
 from part2.accuracy import prepare
 from part2.networks import ADDED, batchnorm_network, deep_network
 
-TITLE = "20 more convolutions, no BatchNorm"
+TITLE = "20 added convolutions, no BatchNorm"
 
 
 def vanishing_network(added=ADDED):
@@ -60,7 +60,7 @@ def watch(network, cifar):
 
 
 EXPERIMENT = Experiment("2.3", "vanishing", vanishing_network, prepare, log_gradients=True, watch=watch)
-CURVE = Curve("2.3", "vanishing", "20 layers more", VERMILION, "--", tick="2.3")
+CURVE = Curve("2.3", "vanishing", "20 added layers", VERMILION, "--", tick="2.3")
 NEW_NETWORKS = {  # whose signals are measured, and how they are drawn
     "vanishing": (vanishing_network, CURVE._replace(label="PyTorch's default")),
     "he": (cures.he_initialized, Curve("2.4", "he", "He initialization", SKY, (0, (1, 1)))),
@@ -80,7 +80,7 @@ def draw(out):
 
 def draw_training(out):
     """Draw the run with Muon and, if any, with plain SGD (part2/controls.py)."""
-    curves = [CURVE._replace(label="Muon, the procedure"), Curve("2.3", "sgd_vanishing", "plain SGD")]
+    curves = [CURVE._replace(label="Muon"), Curve("2.3", "sgd_vanishing", "plain SGD")]
     logs = {curve.label: curve.log(out) for curve in curves if results.finished(curve.log(out))}
     plots.gradient_curves(out, "2.3", logs)
     plots.course(out, "2.3", curves)

@@ -208,6 +208,7 @@ def answer(out):
     rows = results.read_rows(tables_in(out)["pairs"])
     return {
         "images": rows[0]["images"],
+        "steps_taken": STEPS,
         "accuracy": {source: {row["victim"]: row["accuracy"] for row in rows if row["source"] == source}
                      for source in dict.fromkeys(row["source"] for row in rows)},
         "correlations": correlations(rows),

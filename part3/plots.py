@@ -53,7 +53,7 @@ def pairs(out: Path, table: Path) -> None:
     """
     shown = read_pairs(out, table)
     figure = side_by_side(shown)
-    figure.supxlabel("of each pair: left the original, right the adversarial image", fontsize=8)
+    figure.supxlabel("each pair: original (left), adversarial image (right)", fontsize=8)
     save(figure, out, "3.1_adversarial")
     save(side_by_side(shown[::5]), out, "3.1_four", formats=["png"])
 
@@ -95,7 +95,7 @@ def attack_distributions(out: Path, table: Path) -> None:
     median = np.median(values)
     text = f"median {median:.0f}, maximum {values.max():.0f}"
     axes.axvline(median, color=VERMILION, linestyle="--", label=text)
-    axes.set(xlabel=r"$L_\infty$ distance (levels); the last bar: and above", ylabel="test images")
+    axes.set(xlabel=r"$L_\infty$ distance (levels; last bar: and above)", ylabel="test images")
     axes.legend()
     save(figure, out, "3.1_distributions")
 
@@ -140,10 +140,10 @@ def step_sizes(out: Path, table: Path) -> None:
     success.plot(
         columns["epsilon"], 100 * columns["succeeded_rounded"], "^--", color=VERMILION, label="rounded to 8 bits"
     )
-    success.set(ylabel=f"wrong at ≥ 99 % (% of {rows[0]['images']})")
+    success.set(ylabel="attacks successful (%)")
     iterations.plot(columns["epsilon"], columns["iterations_mean"], "o-", color=BLUE, label="mean")
     iterations.plot(columns["epsilon"], columns["iterations_max"], "^--", color=VERMILION, label="maximum")
-    iterations.set(yscale="log", ylabel="iterations")
+    iterations.set(yscale="log", ylabel="steps")
     iterations.set_yticks(ticks := [2, 5, 10, 20, 50], ticks)
     iterations.minorticks_off()
     distance.plot(columns["epsilon"], columns["linf_median"], "o-", color=BLUE, label=r"$L_\infty$")
@@ -152,7 +152,7 @@ def step_sizes(out: Path, table: Path) -> None:
     for axes in (success, iterations, distance):
         axes.set_xscale("log", base=2)
         axes.set_xticks(columns["epsilon"], [f"{epsilon:g}" for epsilon in columns["epsilon"]])
-        axes.set(xlabel=r"step $\epsilon$ (levels)")
+        axes.set(xlabel=r"step size $\epsilon$ (levels)")
         axes.legend()
     save(figure, out, "3.1_epsilon")
 
@@ -164,7 +164,7 @@ def spectra(out: Path, table: Path) -> None:
     for name, label, color, line in [
         ("natural", "natural images", BLACK, ":"),
         ("change", "change by the attack", VERMILION, "-"),
-        ("random", "the same, random signs", GREEN, "--"),
+        ("random", "change with random signs", GREEN, "--"),
     ]:
         axes.plot(
             [row["frequency"] for row in rows], [row[name] for row in rows], color=color, linestyle=line, label=label
@@ -191,7 +191,9 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
         style = styles[row["inputs"]]
         reach = [[accuracy - low], [high - accuracy]]
         groups.errorbar(place, accuracy, reach, color=style["color"], marker=style["marker"], capsize=3)
-        groups.annotate(f"{accuracy:.0f}", (place, accuracy), (4, 4), textcoords="offset points", fontsize=8)
+        groups.annotate(
+            f"{accuracy:.0f}", (place, low), (0, -3), textcoords="offset points", ha="center", va="top", fontsize=8
+        )
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number} images" for number in numbers],
         xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 104), ylabel="accuracy (%), with 95 % interval",
@@ -203,8 +205,8 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
     steps.set_xscale("log", base=2)
     ticks = sorted({row["epsilon"] for row in rows})
     steps.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    steps.set(xlabel=r"step $\epsilon$ of the attack (levels)")
-    steps.legend()
+    steps.set(xlabel=r"step size $\epsilon$ (levels)")
+    figure.legend(loc="outside lower center", ncols=len(styles))
     save(figure, out, "3.2_transfer")
 
 
@@ -221,8 +223,8 @@ def source_and_victim(out: Path, table: Path) -> None:
         names = [f"{source}\n$L_\\infty$ = {changes[attack, source]:.0f}" for source in sources]
         heat_table(axes, accuracy, victims, names)
         axes.set(title=attack)
-    panels[0].set(ylabel="network attacked")
-    figure.supxlabel("network that is shown the images; its accuracy (%)", fontsize=9)
+    panels[0].set(ylabel="source")
+    figure.supxlabel("target (cells: its accuracy in %)", fontsize=9)
     save(figure, out, "3.2_matrix")
 
 
