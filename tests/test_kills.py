@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from common import data, plots, training
 from common.options import REPORT, run_script
@@ -36,6 +38,7 @@ TIMES = ("seconds",)  # which no two runs share
 
 def run_and_die(module, flags, out, events, die_at):
     """Run a script's main function in a small way; kill this process as it opens, renames or removes its n-th file."""
+    torch.set_num_threads(1)
     count = 0
 
     def watch(event, arguments):
@@ -119,7 +122,8 @@ def test_after_a_kill_the_next_run_ends_as_if_there_had_been_none(module, tmp_pa
     whole = prepared("whole")
     exitcode, events = run(whole)
     assert exitcode == 0 and events > MOMENTS
-    for moment in range(MOMENTS):
+
+    def kill_and_run_again(moment):
         out = prepared(f"killed {moment}")
         exitcode, _ = run(out, die_at=round(events * (moment + 0.5) / MOMENTS))
         assert exitcode == -signal.SIGKILL
@@ -127,3 +131,6 @@ def test_after_a_kill_the_next_run_ends_as_if_there_had_been_none(module, tmp_pa
         assert run(out)[0] == 0
         assert not finished & set(json.loads((tmp_path / f"{out.name}.trained").read_text()))
         assert content(out) == content(whole)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(kill_and_run_again, range(MOMENTS)))
