@@ -56,6 +56,8 @@ def save(figure: plt.Figure, out: Path, name: str, formats: Sequence[str] = ("pd
     if departing := departures_in_words(out):
         figure.suptitle(f"not the report's run: {departing}", color=VERMILION)
     DRAWN.append(name)
+    figure.draw_without_rendering()  # lays it out: once, not for each format
+    figure.set_layout_engine("none")
     try:
         for suffix in formats:
             content = io.BytesIO()  # matplotlib's PDF writer ends in a traceback on a full disk

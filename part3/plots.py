@@ -195,8 +195,8 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
             f"{accuracy:.0f}", (place, low), (0, -3), textcoords="offset points", ha="center", va="top", fontsize=8
         )
     groups.set(
-        xticks=range(len(numbers)), xticklabels=[f"{number} images" for number in numbers],
-        xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 104), ylabel="accuracy (%), with 95 % interval",
+        xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],
+        xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 104), ylabel="accuracy (%)",
     )  # fmt: skip
     rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
