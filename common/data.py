@@ -46,7 +46,7 @@ class Cifar:
 
 
 class TrainBatch1(CIFAR10):
-    """torchvision's CIFAR-10, cut to the one training batch that the assignment allows."""
+    """torchvision's CIFAR-10, restricted to train batch 1, as the assignment asks."""
 
     train_list = CIFAR10.train_list[:1]
 
@@ -58,8 +58,8 @@ def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cif
     """Load train batch 1 (10,000 images) and the test batch (10,000 images) into memory.
 
     `data_dir` is a folder that holds `cifar-10-batches-py`, or that folder itself, or the word
-    "synthetic" for generated images. None searches `$CIFAR10_ROOT`, `data/` and `../shared`, then
-    downloads into `data/`.
+    "synthetic" for generated images. None uses `$CIFAR10_ROOT` if it is set; otherwise, it searches
+    `data/` and `../shared`, then downloads into `data/`.
 
     Raises `DataError` if the data is altered, or missing and not downloadable.
     """
@@ -97,7 +97,7 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
 
 
 def load_at_hand(data_dir: str | None = None) -> tuple[Cifar, bool]:
-    """Load without a download, or generate images and print that; also return whether images are generated.
+    """Load without a download, or generate images and say so; also return whether the images are generated.
 
     For inspecting untrained networks, which behave similarly on any images.
     """
@@ -126,7 +126,7 @@ def is_complete(root: Path) -> bool:
 
 
 def verify(root: Path) -> None:
-    """Compare each batch file's md5 with the published one: unpickling an altered file could run any code."""
+    """Compare each batch file's md5 with the published one: unpickling an altered file could run arbitrary code."""
     for name, expected in md5s().items():
         path = root / TrainBatch1.base_folder / name
         found = calculate_md5(path)
@@ -165,7 +165,7 @@ def download(folder: Path, searched: list[Path]) -> Path:
 
 
 def synthetic(train: int = 10_000, test: int = 100, device: torch.device | str = "cpu") -> Cifar:
-    """Ten classes of generated images in CIFAR's shape, the same at every call, for testing the code.
+    """Ten classes of generated images in CIFAR's shape, the same in every call, for testing the code.
 
     Each class is a smooth random pattern; each image scales it randomly and adds noise.
     """

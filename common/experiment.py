@@ -95,7 +95,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
 
 
 def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
-    """The machine and data, on which a run's numbers depend besides code, settings and seed."""
+    """The machine and the data: what a run's numbers depend on besides code, settings and seed."""
     return {
         "device": arguments.device.type,
         "processor": records.processor(arguments.device),
@@ -107,14 +107,14 @@ def machine_of(arguments: argparse.Namespace) -> dict[str, str | int]:
 
 
 def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
-    """A hash of an experiment's layers, code of its two functions, and settings, which all seeds share."""
+    """A hash of what all seeds of an experiment share: its layers, the code of its two functions, and its settings."""
     code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
     shared = f"{experiment.make_network()} {code} {settings_of(experiment, arguments)}"
     return hashlib.sha256(shared.encode()).hexdigest()[:12]
 
 
 def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:
-    """The experiment's settings, with the optimizer and budget of the flags."""
+    """The experiment's settings, with the optimizer and the budget that the flags set."""
     settings = experiment.sgd if arguments.optimizer == "sgd" else experiment.settings
     return replace(settings, **arguments.budget)
 
@@ -122,7 +122,7 @@ def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settin
 def train_seed(
     experiment: Experiment, seed: int, cifar: Cifar, arguments: argparse.Namespace, checkpoint: Path
 ) -> tuple[nn.Module, dict[str, list[float]], float]:
-    """Train one seed with the settings of experiment and flags."""
+    """Train one seed with the settings from the experiment and the flags."""
     from common.training import train  # imported here because plots do not need it
 
     begin = partial(
@@ -141,13 +141,13 @@ def train_seed(
     try:
         return begin()
     except RecordError as error:
-        print(f"{error}: removed; starting again")
+        print(f"{error} (now removed; starting again)")
         checkpoint.unlink()
         return begin()
 
 
 def snapshots(experiment: Experiment, checkpoint: Path, arguments: argparse.Namespace) -> dict[int, Path]:
-    """Files for the weights after `WATCHED` iterations, until they are measured."""
+    """Paths of the files that hold the weights after each of the `WATCHED` iterations until they are measured."""
     iterations = settings_of(experiment, arguments).iterations
     watched = [iteration for iteration in WATCHED if experiment.watch and iteration <= iterations]
     return {iteration: checkpoint.with_name(f"{checkpoint.stem}_after{iteration}.pt") for iteration in watched}

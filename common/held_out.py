@@ -1,4 +1,4 @@
-"""Choose networks, pre-processing and settings on held-out training images, never on the test batch."""
+"""Choose networks, pre-processing and settings on held-out training images, never on the test set."""
 
 import argparse
 import re
@@ -54,8 +54,8 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
             if arguments.retrain or not is_measured(table, key | setup):
                 wanted.append((candidate, key, setup, checkpoint))
     kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
-    # All folds of a candidate must be from one machine. Candidates from other processors can be compared: rounding
-    # differs there as with another seed. Another precision is another procedure.
+    # All folds of a candidate must come from one machine. Different candidates may come from different processors,
+    # where different rounding acts like another seed, but not from different kinds of devices or precisions.
     kept = [row for row in kept if row["candidate"] in setups]
     others = [{each: row[each] for each in ("device", "precision")} for row in kept]
     for name in setups:
@@ -98,7 +98,7 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
 
 
 def split(cifar: Cifar, fold: int) -> Cifar:
-    """Split only train batch 1: one of its `FOLDS` parts replaces the test batch.
+    """Split train batch 1 alone: one of its `FOLDS` parts replaces the test set.
 
     The images of each class are dealt to the parts in turn: all parts have the same number of images, and the same
     number of each class to within one.
@@ -110,7 +110,7 @@ def split(cifar: Cifar, fold: int) -> Cifar:
 
 
 def comparisons(table: Path, baseline: str) -> dict[str, tuple[float, Difference | None]]:
-    """Each candidate's accuracy, and its difference from the baseline's on the folds that both have; the best first.
+    """Each candidate's accuracy, and its difference from the baseline's on the folds that both have; best first.
 
     The difference is a mean over images: +1 where only the candidate is right, -1 where only the baseline is, else 0.
     It is None if they share no fold. Raises `RecordError` for a candidate whose folds cannot be averaged.

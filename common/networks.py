@@ -54,7 +54,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def laid_out(images: torch.Tensor) -> torch.Tensor:
-    """Images in channels-last layout on CPUs, where it is faster; contiguous elsewhere, where it was not measured."""
+    """Images in channels-last layout on CPUs, where it is faster; contiguous elsewhere, where this was not measured."""
     layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
     return images.contiguous(memory_format=layout)
 
@@ -72,7 +72,7 @@ def evaluate(
     """Accuracy (a fraction) and mean cross-entropy of `network` in evaluation mode, in fp32, one view per image.
 
     `images` are uint8 `(N, 3, H, W)`, `labels` int64 `(N,)`. `common.preprocess` describes `prepare` and the
-    training batch's `statistics`. Without a generator, nothing is augmented.
+    training set's `statistics`. Without a generator, nothing is augmented.
     """
     logits = logits_of(network, prepare, images, statistics)
     return (logits.argmax(1) == labels).sum().item() / len(labels), F.cross_entropy(logits, labels).item()

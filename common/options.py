@@ -44,7 +44,7 @@ def device_named(name: str) -> torch.device:
 def fastest_precision(device: torch.device) -> str:
     """bf16 where the processor is known to compute in it natively, else fp32.
 
-    These are CUDA GPUs and x86 CPUs with AVX-512 BF16 or AMX; others were not measured.
+    These are CUDA GPUs with native bf16 and x86 CPUs with AVX-512 BF16 or AMX; others were not measured.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
@@ -94,9 +94,9 @@ def printable_path(text: str) -> Path:
 
 
 def printable(text: str) -> str:
-    """A flag's type: text that is not empty, has no line breaks and can be written in UTF-8."""
+    """A flag's type: text that is not empty and contains only printable characters, so no line breaks."""
     if not text.strip() or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"{text!r} is empty or has characters that cannot be written")
+        raise argparse.ArgumentTypeError(f"{text!r} is empty or contains unprintable characters")
     return text
 
 
@@ -104,7 +104,7 @@ def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     """Parse, determine `precision`, and move `out` to a separate folder if the run is not the report's.
 
     Such a run has another budget than the assignment's, generated images, another precision than the fastest, plain
-    SGD, or a value other than the default of a flag in `constants`. `arguments.trained` is the folder of the same run
+    SGD, or a non-default value of a flag in `constants`. `arguments.trained` is the folder of the same run
     with default `constants`: a script that only uses trained networks finds them there. `arguments.asked` holds
     precision and threads if a flag sets them to other values than the defaults, and `arguments.budget` holds
     iterations and batch size if they are not the assignment's. With such a budget, images are generated if CIFAR-10
@@ -209,7 +209,7 @@ def reuse_freed_memory() -> None:
     """Let glibc keep freed memory instead of returning it to the system.
 
     Each step frees and allocates the same large activations, which the system otherwise zeroes each
-    time. Saves 7 % of a step in bf16 and more in fp32 (CPU), in training and attacks.
+    time. Saves 7 % of a step's time in bf16 and more in fp32 (CPU), in training and attacks.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Overfitting: how much better networks classify training images, without augmentation, than unseen images."""
+"""Overfitting: how much better networks classify unaugmented training images than unseen images."""
 
 import statistics
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from common.results import Accuracy, log_path, mean_of, read_rows, runs
 
 
 class Overfitting(NamedTuple):
-    """Mean accuracy on training images without augmentation, and its gap to test accuracy, over seeds."""
+    """Mean accuracy on unaugmented training images, and its gap to test accuracy, over seeds."""
 
     training: float
     gap: Accuracy

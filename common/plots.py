@@ -12,7 +12,8 @@ import numpy as np
 from common.records import READ_ONLY, replacing
 from common.results import departures_in_words, epoch_of, final_accuracies, final_accuracy, log_path, read_log
 
-# Okabe and Ito's colors, which color-blind readers can distinguish, and two more; line styles distinguish them in gray.
+# Okabe and Ito's colors, which color-blind readers can distinguish, and two more; line styles distinguish them in
+# grayscale.
 BLACK, GRAY, ORANGE, SKY = "#000000", "#999999", "#E69F00", "#56B4E9"
 GREEN, BLUE, VERMILION, PURPLE = "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 BROWN, VIOLET = "#8B5A2B", "#5D3A9B"
@@ -121,7 +122,7 @@ def comparison(
 
     Left: the running mean of training accuracy, averaged over seeds, with a band from the lowest to the
     highest seed. Right: each seed's final accuracies. `unaugmented` maps an experiment's name to its accuracies on
-    training images without augmentation. The axis starts at `lowest` percent.
+    unaugmented training images. The axis starts at `lowest` percent.
     """
     drawn = [curve for curve in curves if final_accuracies(curve.log(out))]
     figure, (courses, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(FULL_WIDTH, 2.2))

@@ -36,7 +36,7 @@ def raw(images: torch.Tensor) -> torch.Tensor:
 def normalize(images: torch.Tensor, statistics: Statistics) -> torch.Tensor:
     """Zero mean and unit standard deviation in each channel (question 1.2).
 
-    Test images are normalized by the training batch's statistics, too: the test set must stay unseen.
+    Test images are normalized by the training set's statistics, too: the test set must stay unseen.
     """
     return (images.float() - statistics.mean) / statistics.std
 
@@ -48,10 +48,10 @@ def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 
 def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int = 4) -> torch.Tensor:
-    """Zero-pad each side, then crop each image to its size at a random place (question 1.4).
+    """Zero-pad each side, then crop each image to its original size at a random position (question 1.4).
 
-    Each of the (2 · padding + 1)² places is equally likely. After normalization, zero is the mean
-    color of the training batch. Returns float `(N, 3, H, W)` laid out channels last.
+    Each of the (2 · padding + 1)² positions is equally likely. After normalization, zero is the mean
+    color of the training set. Returns float `(N, 3, H, W)` laid out channels last.
     """
     number, _, height, width = images.shape
     padded = F.pad(images, [padding] * 4)

@@ -70,7 +70,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_running(process: int) -> bool:
-    """Whether the process exists; always True on Windows, where os.kill ends it."""
+    """Whether the process exists; always True on Windows, where os.kill would end it."""
     if os.name == "nt":
         return True
     try:

@@ -225,7 +225,7 @@ def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
 
 
 def final_accuracies(log: Path) -> list[float]:
-    """Test accuracy of each seed in the results; raises `RecordError` if the runs cannot be mixed."""
+    """Test accuracy of each seed in the results; raises `RecordError` if the runs cannot be averaged."""
     refuse_mixture(log, list(runs(log).values()))
     return [row["test_accuracy"] for row in runs(log).values()]
 
@@ -243,7 +243,8 @@ def origin(log: Path) -> str:
     days = sorted({row["date"] for row in rows})
     first = rows[0]
     machine = f"{first['processor'] or first['device']}, {first['threads'] or 'unknown'} threads, {first['precision']}"
-    return f"{len(rows)} seeds, {' to '.join(dict.fromkeys((days[0], days[-1])))}, {machine}, PyTorch {first['torch']}"
+    seeds = f"{len(rows)} seeds" if len(rows) > 1 else "1 seed"
+    return f"{seeds}, {' to '.join(dict.fromkeys((days[0], days[-1])))}, {machine}, PyTorch {first['torch']}"
 
 
 def mean_of(accuracies: list[float]) -> Accuracy:

@@ -1,8 +1,8 @@
 """Questions 1.1 to 1.4 side by side: do flips and crops reduce overfitting, or are augmented images merely harder?
 
 Augmentation lowers training accuracy, but training accuracy is measured on augmented images. So the final networks of
-1.1 to 1.4 are evaluated again on the training images without augmentation. The difference from test accuracy is due to
-overfitting alone. Networks that have not been trained yet are trained first.
+1.1 to 1.4 are evaluated again on unaugmented training images. The difference from test accuracy is due to overfitting
+alone. Networks that have not been trained yet are trained first.
 
 Predict before you run: which reduces overfitting more, flips or crops?
 """

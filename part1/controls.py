@@ -2,7 +2,7 @@
 
 `--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255 and on normalized
 images, and with BatchNorm on pixels divided by 255 (`divided`); all of them, unless some are named. If BatchNorm
-explains why raw pixels do as well as normalized ones, they must do worse without it, especially with
+explains why raw pixels do as well as normalized ones, raw pixels must do worse without it, especially with
 `--optimizer sgd`, whose steps grow with the gradient.
 
 `--shifts` evaluates the trained networks of 1.2, 1.3 and 1.4 on the first 5,000 training images and the first 5,000
@@ -25,7 +25,7 @@ from common.experiment import Experiment
 from common.networks import evaluate, table1_network
 from part1 import crop, flip, normalize, raw
 
-IMAGES = 5000  # of each batch
+IMAGES = 5000  # of each set
 SHIFTS = (2, 4, 8)  # pixels
 
 
@@ -91,7 +91,7 @@ def measure_shifts(network, cifar):
 
 
 def answer(out):
-    """Test accuracy by input with and without BatchNorm; mean accuracy over seeds by network, batch and change."""
+    """Test accuracy by input with and without BatchNorm; mean accuracy over seeds by network, set and change."""
     logs = {
         "with BatchNorm": {
             "raw": raw.CURVE.log(out),

@@ -7,9 +7,9 @@ and the unequal scales of the channels.
 
 At the start of training, the first convolution's gradient on normalized images is compared (by cosine similarity) with
 that on raw images: unchanged; with the mean color at the border; and with that border and each channel divided by its
-standard deviation. In the last case only a shift remains. A control, "centered", is trained on pixels minus their mean,
-which differ from raw pixels only at the border. If the border explains the difference, the control reaches the accuracy
-of normalized images. (`--precision fp32` shows the effect of rounding to bf16.)
+standard deviation. In the last case only a shift remains. A control, "centered", is trained on pixels minus their mean.
+BatchNorm removes this shift except at the border. If the border explains the difference, the control reaches the
+accuracy of 1.2's network. (`--precision fp32` shows the effect of rounding to bf16.)
 
 Predict before you run (with `--seeds 0 1 2`): how many points does normalization gain for a network with BatchNorm?
 """
@@ -40,7 +40,7 @@ CURVE = plots.Curve("1.2", "normalize", "+ normalized", plots.VERMILION, "--", t
 
 
 def first_gradient(inputs, border, labels):
-    """Gradient of the first convolution at seed 0's initialization, in fp32, padded with color `border`."""
+    """Gradient of the first convolution at seed 0's initialization, in fp32, on `inputs` padded with `border`."""
     torch.manual_seed(0)
     network = table1_network().to(inputs.device)
     network.conv1.padding = 0  # the images are padded below instead
@@ -50,7 +50,7 @@ def first_gradient(inputs, border, labels):
 
 
 def compare_gradients(images, labels, statistics):
-    """Rows: cosine and norm ratio of gradients on variants of raw images to that on normalized images."""
+    """Rows for variants of raw images: cosine and norm ratio of the gradients on them and on normalized images."""
     mean, std = statistics
     raw, black = preprocess.raw(images), torch.zeros_like(mean)
     expected = first_gradient(prepare(images, statistics), black, labels)

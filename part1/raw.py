@@ -3,8 +3,8 @@
 Trains the network on pixels as they are stored: intensity levels from 0 to 255, converted from uint8 to floating point
 and not otherwise changed. Dividing by 255 would already be a normalization.
 
-Once the network memorizes images, training accuracy falls within each epoch and jumps at its end: early in an epoch,
-the images of a batch were last seen 50 iterations ago on average; late in an epoch, 150 iterations ago.
+Once the network memorizes images, training accuracy falls within each epoch and jumps at the start of the next:
+early in an epoch, the images of a batch were last seen 50 iterations ago on average; late in an epoch, 150.
 
 Predict before you run: how far above the test accuracy does the training accuracy end?
 """

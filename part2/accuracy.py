@@ -19,7 +19,7 @@ from common.results import TRAIN_IMAGES
 from part2.networks import GhostBatchNorm2d, describe, designed_network
 
 ASKED = 0.68  # test accuracy
-OVERFITTING_IMAGES = 2000  # training images for evaluation without augmentation
+OVERFITTING_IMAGES = 2000  # unaugmented training images for evaluation
 
 
 def prepare(images, statistics, generator=None, cutout=8):
@@ -50,7 +50,7 @@ def draw(out):
 
 
 def answer(out):
-    """Test accuracy over the seeds, and overfitting, measured without augmentation."""
+    """Test accuracy over the seeds, and overfitting, measured on unaugmented training images."""
     log = CURVE.log(out)
     ordinary = results.log_path(out, "2.1", ORDINARY.name)
     return {

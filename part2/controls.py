@@ -4,16 +4,16 @@
 
 batchnorm            BatchNorm, over 25 images as in 2.1, after every convolution
 batchnorm_residual   the same, with the added layers in residual blocks as in 2.4's solution
-backward             each added layer's gradient is multiplied by √6, its loss in theory; forward pass unchanged
+backward             gradients are multiplied by √6 in each added layer, to offset shrinkage; forward pass unchanged
 forward              differences between images are multiplied by √6 after each added layer; gradients unchanged
 both                 the two together
 unbiased             no convolution has a bias, so nothing common to all images is added
 no_epsilon           Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
 adam                 Adam for all parameters; it also divides gradients by their size
-sgd_vanishing        plain SGD at a rate of 0.1 without weight decay; its steps scale with the gradients
+sgd_vanishing        plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 backward_halved, …   backward, forward and both with half of Muon's learning rate and 2.4's clipping
 slow_softmax         2.4's solution without clipping; the softmax layer's gradients are divided by 100
-slow_others          the same, but divided are those of biases and gains
+slow_others          the same, with the gradients of the convolutions' biases and gains divided instead
 
 Predict before you run: which of these learn?
 """
@@ -96,7 +96,7 @@ def unbiased_network():
 
 
 def slow_network(of_softmax):
-    """2.4's solution with `SLOWNESS` times smaller gradients in the softmax layer, or in all biases and gains instead.
+    """2.4's solution with gradients in the softmax layer, or in convolutions' biases and gains, divided by `SLOWNESS`.
 
     SGD's steps in these parameters are smaller by the same factor. Muon trains the convolutions' weights as before.
     """
@@ -125,7 +125,7 @@ CONTROLS = {
         control("forward", partial(mended_network, GAIN, 1.0)),
         control("both", partial(mended_network, GAIN, GAIN)),
         control("unbiased", unbiased_network),
-        # Not smaller: once gradients are 0 and momentum fades, float32 could no longer compute its norm.
+        # Not smaller: once gradients are 0 and the momentum fades, float32 could not compute the momentum's norm.
         control("no_epsilon", settings=Settings(epsilon=1e-20)),
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)),

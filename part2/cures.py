@@ -1,4 +1,4 @@
-"""The cures of 2.4: they let 2.3's network learn with all 27 convolutions and no BatchNorm.
+"""The cures of 2.4, which let 2.3's network learn with all 27 convolutions and no BatchNorm, and one control.
 
 Each is a function without arguments that returns a new network. To add a cure, add a function here and a line to
 `CURES` in part2/solution.py.
@@ -90,7 +90,7 @@ def scaled() -> nn.Sequential:
     """Cure iv: scaled weight standardization in all convolutions, and two kinds of residual blocks.
 
     One kind has two added convolutions; the second starts at zero, so that the block starts as the identity.
-    The other has the second convolution of a later group of convolutions, at half the scale.
+    The other has the second convolution of each later group of convolutions, at half the scale.
     """
     added = []
     for _ in range(ADDED // 2):
@@ -124,7 +124,7 @@ def scaled() -> nn.Sequential:
 
 
 def scaled_chain() -> nn.Sequential:
-    """Cure iv without its skips: a plain chain with scaled weight standardization."""
+    """A control, cure iv without its skips: a plain chain with scaled weight standardization."""
     added = []
     for _ in range(ADDED):
         added += [ScaledConv2d(16, 16, kernel_size=5, padding=2), nn.ReLU()]
@@ -154,7 +154,7 @@ def scaled_chain() -> nn.Sequential:
 
 
 class SlowConv2d(nn.Conv2d):
-    """A convolution with weights/SLOWNESS, which divides the effect of a step of Muon by SLOWNESS."""
+    """A convolution that divides its weights by SLOWNESS, and thus also the effect of a step of Muon."""
 
     SLOWNESS = 10
 

@@ -1,6 +1,6 @@
 """Before 2.1 and 2.4: which parts of the design matter, and how should the cure be trained?
 
-Trains the network, and variants that each change one thing, for the full budget on four fifths of train
+Trains 2.1's network, and variants that each change one thing, for the full budget on four fifths of train
 batch 1, and evaluates on the held-out fifth. The test images are not used. Then does the same for the
 solution of 2.4, and for plain chains, which have its depth but no skips. Use `--folds 0` to find good
 candidates, and `--folds 0 1 2 3 4 --finalists` to choose among the best.
@@ -39,7 +39,7 @@ def prepare_milder(images, statistics, generator=None):
 
 
 def identity_started():
-    """The designed network; each later convolution starts by copying its inputs to its first outputs."""
+    """The designed network; each convolution after the first starts by copying its inputs to its first outputs."""
     network = designed_network()
     for layer in convolutions(network)[1:]:
         nn.init.dirac_(layer.weight[: layer.in_channels])
@@ -91,7 +91,7 @@ class GhostNoise(nn.Module):
     """The noise of ghost batches without their normalization; the identity in evaluation.
 
     In training, each group of `ghost` images is shifted and scaled to the whole batch's mean and standard deviation
-    per channel, as constants. That is BatchNorm's error when it uses a group's statistics.
+    per channel, with all statistics treated as constants. That is BatchNorm's error when it uses a group's statistics.
     """
 
     def __init__(self, ghost: int = GHOST):
@@ -119,7 +119,7 @@ def with_ghost_noise():
 
 
 def with_group_norm():
-    """2.3's network with residual blocks and GroupNorm, which normalizes each image alone (Wu & He 2018)."""
+    """2.3's network with residual blocks and GroupNorm, which normalizes each image on its own (Wu & He 2018)."""
     network = batchnorm_residual_network()
     for parent in list(network.modules()):
         for name, layer in parent.named_children():

@@ -1,7 +1,7 @@
 """Before questions 2.3 and 2.4: what does a deep network do to gradients and images, before any training?
 
-Builds 2.3's network or a variant, sends 32 images through it and back, and draws each layer's gradient, difference
-between images and live channels, and for every fifth layer a histogram of the activation's inputs.
+Builds 2.3's network or a variant, runs a forward and a backward pass on 32 images, and draws each layer's gradient,
+difference between images and live channels, and for every fifth layer a histogram of the activation's inputs.
 
     python part2/explore.py                                  2.3's network
     python part2/explore.py --compare default he dirac       three initializations
@@ -9,7 +9,7 @@ between images and live channels, and for every fifth layer a histogram of the a
     python part2/explore.py --norm batch                     theory predicts this, too
     python part2/explore.py --animate --iterations 200       during training, as a GIF
 
-Predict before you run: with 20 added layers, how many powers of ten smaller is the first convolution's gradient
+Predict before you run: with 20 added layers, by how many powers of ten is the first convolution's gradient smaller
 than the last one's? Does it help to train longer?
 """
 
@@ -114,7 +114,7 @@ def factor_of_theory(init, slope, norm, skip):
 
 
 def measure(network, images, labels, added):
-    """`signals`, and 2,000 inputs of the activation after the first convolution and every fifth added one."""
+    """`signals`, and about 2,000 inputs of the activation after the first convolution and every fifth added one."""
     received = {}
 
     def note(number, _layer, inputs):
@@ -206,7 +206,7 @@ def parse():
     add("--width", type=within(int, 1, 256), default=16, metavar="N", help="channels of added layers (default: 16)")
     add("--seed", type=within(int, 0, 2**32 - 1), default=0, help="random seed (default: 0)")
     add("--animate", action="store_true", help="train the network, and write a GIF")
-    add("--iterations", type=within(int, 1, 2000), default=100, metavar="N", help="of --animate (default: 100)")
+    add("--iterations", type=within(int, 1, 2000), default=100, metavar="N", help="steps of --animate (default: 100)")
     text = "with --animate, clipping norm of SGD's gradients; 0.1 in 2.4's solution (default: no clipping)"
     add("--clip-norm", type=within(float, 0, float("inf")), default=float("inf"), metavar="NORM", help=text)
     add("--data-dir", type=options.printable, metavar="DIR", help="as in the other scripts; nothing is downloaded")
@@ -236,10 +236,11 @@ def main():
         return
     found = look(chosen, cifar, arguments.seed, arguments.added)
     first, last = 0, -1
-    print(f"{'':<12}{'gradient':>12}{'images':>12}{'live':>8}   end-to-end ratios; smallest live")
+    print(f"{'':<12}{'gradient':>12}{'images':>12}{'live':>8}   gradient: first/last; images: last/first; live: least")
     for name, (rows, *_) in found.items():
         gradient = rows[first]["gradient"] / rows[last]["gradient"] if rows[last]["gradient"] else 0.0
-        share = (rows[last]["image_variance"] / rows[first]["image_variance"]) ** 0.5
+        variance = rows[first]["image_variance"]
+        share = (rows[last]["image_variance"] / variance) ** 0.5 if variance else 0.0
         live = min(row["live"] for row in rows)
         print(f"{name:<12}{gradient:>12.1e}{share:>12.1e}{live:>8.0%}")
     plots.exploration(arguments.out, found, title_of(arguments))

@@ -2,7 +2,7 @@
 
 G = max |∂L/∂w| over a convolution's weights, where L is the cross-entropy, is logged for every convolution at every
 iteration of question 2.1's own run (`magnitudes` in common/gradients.py). This script draws G. If the run is
-missing, it is done first.
+missing, it is trained first.
 
 With BatchNorm after a convolution, the loss does not depend on the scale of its weights, so the gradient is
 inversely proportional to their norm. The norms of new and of trained weights are measured to tell how much of the
@@ -45,9 +45,9 @@ def draw(out):
 
 
 def answer(out):
-    """For the first and last convolution: G at the first step, its lowest epoch median, and its last one.
+    """For the first and last convolution: G at the first step, its lowest epoch median, and its last epoch's median.
 
-    Also the norm of their weights in new and in trained networks, averaged over seeds.
+    Also the norm of their weights in a new network (seed 0) and, averaged over seeds, in trained ones.
     """
     log = accuracy.CURVE.log(out)
     start, end = signals.start_and_end(log)

@@ -38,7 +38,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     size = (HALF_WIDTH, 1.8) if len(logs) == 1 else (FULL_WIDTH, 2.3)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
-    # In powers of ten; a sixth of the range of G.
+    # Exponents of ten. The strip for G = 0 is a sixth as high as the range of G.
     positive = np.log10(np.concatenate([values[values > 0] for values in magnitudes.values()]))
     top, bottom = positive.max(), positive.min()
     strip = (top - bottom) / 6 if any((values == 0).any() for values in magnitudes.values()) else 0.0

@@ -91,7 +91,7 @@ def predicted_gradient(network: nn.Sequential) -> np.ndarray:
 
 
 def measured_on(cifar: Cifar, prepare: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first `IMAGES` training images, without augmentation and in float64, and their labels."""
+    """The first `IMAGES` training images, unaugmented and in float64, and their labels."""
     return prepare(cifar.train_images[:IMAGES], cifar.statistics).double(), cifar.train_labels[:IMAGES]
 
 
@@ -189,7 +189,7 @@ def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, flo
 
 
 def dead_from(out: Path, question: str, name: str) -> list[dict]:
-    """The first layer that has no live channel at the end of training, and since which measurement, for each seed."""
+    """For each seed, the first layer without live channels at the end of training, and since which iteration."""
     live: dict[tuple[int, int], list[tuple[int, float]]] = {}
     for row in course_of(out, question, name):
         live.setdefault((row["seed"], row["convolution"]), []).append((row["iteration"], row["live"]))

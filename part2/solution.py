@@ -3,11 +3,12 @@
 Each cure preserves the gradient's scale from layer to layer at the start, in its own way (part2/cures.py). Without
 BatchNorm a step changes the network's output more. So the solution, cure iv, is trained with one change to the
 procedure: the gradients of the parameters that SGD trains, such as biases and gains, are clipped to a joint norm of
-0.1. Cures i to iii, and 2.3's network with `--cures none`, also need half of Muon's learning rate.
+0.1. Cures i to iii, and 2.3's network with `--cures none`, also have half of Muon's learning rate.
 
 `--procedure` trains cures with another procedure than their own: Part 1's (unchanged), with clipping (clipped), or with
-clipping and half the rate (halved). The cures he, residual, scaled_chain and scaled have standardized weights, residual
-blocks, both or neither, which separates the effects of the two parts.
+clipping and half the rate (halved). The cures he, residual, scaled_chain and scaled have, in this
+order, neither part of the solution, residual blocks alone, standardized weights alone, and both, which separates the
+effects of the two parts.
 
 Predict before you run: is it enough to preserve the gradients' scale in a new network?
 """
@@ -178,11 +179,11 @@ def draw(out):
 
 
 def answer(out):
-    """The table, the factorial, the solution's overfitting, and measurements of what its added layers do.
+    """The table, the comparison of parts and procedures, the solution's overfitting, and what its added layers do.
 
-    `gradient_factor` scales the gradient in each added layer of a new network; `kept_scale` is how the added layers
-    together scale signals during training with clipped gradients. `end` is the range of G over the solution's added
-    layers in the last epoch, and `without_branches` its accuracy without them.
+    `gradient_factor` is the factor by which each added layer of a new network scales the gradient; `kept_scale`, that
+    by which all of them together scale the signals' mean square during training with clipped gradients. `end` is
+    the range of G over the solution's added layers in the last epoch, and `without_branches` the accuracy without them.
     """
     signals_table = results.log_path(out, "2.4", "signals")
     branches = results.read_rows(results.log_path(out, "2.4", "branches"))

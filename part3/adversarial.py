@@ -193,7 +193,7 @@ def main():
     draw(arguments.out)
     found = answer(arguments.out)
     print(
-        f"of {found['attacked']} correctly classified test images, now wrong with 99 % confidence: "
+        f"of {found['attacked']} correctly classified test images, now wrong with at least 99 % confidence: "
         f"{found['succeeded']}; not within the iteration limit: {found['failed']} (succeeded = 0 in the table)"
     )
     print(

@@ -1,10 +1,10 @@
 """Controls for question 3.2: when does an adversarial image fool a network that was not attacked?
 
-Each network below is attacked on the same test images, which all trained networks classify correctly, with an equal
-number of steps of one level. The adversarial images are shown to each other network:
+Each network below is attacked on the same test images, which all networks except the last three classify correctly,
+with an equal number of steps of one level. The adversarial images are shown to each other network:
 
-1.2, 1.3, 1.4, seed 1     Table 1's network with each kind of pre-processing, and 1.4 with another seed
-first half, its seed 1    1.4, trained on the first 5,000 training images, with two seeds
+1.2, 1.3, 1.4, seed 1     Table 1's network with the pre-processing of 1.2, 1.3 and 1.4; 1.4 with another seed
+first half (two seeds)    1.4, trained on the first 5,000 training images
 last half                 1.4, trained on the last 5,000 training images
 2.1, without BatchNorm    the designed network, and the same without BatchNorm (2.3's with no added layer)
 2.4                       the solution
@@ -106,7 +106,7 @@ def tables_in(out):
 
 
 def pairs(networks, images, labels, accuracies):
-    """Rows for each attacked network and each other one trained on true labels: its accuracy, and the causes."""
+    """Rows for each source and each target, which is not in `FLOORS`: the target's accuracy, and the causes."""
     gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
     for source, attacked in networks.items():
         made = attack(attacked, images, labels, 1.0, UNREACHABLE, STEPS, source).images
@@ -126,9 +126,9 @@ def pairs(networks, images, labels, accuracies):
 
 
 def kinds_of_steps(networks, images, labels):
-    """Rows for attacks on 1.4's network that change pixels by up to `STEPS` levels, and for random signs.
+    """Rows for attacks on 1.4's network whose steps add up to `STEPS` levels, and for random signs of this size.
 
-    Steps along gradients are as long as a step of one level along their signs.
+    A step along the gradient has the Euclidean length of a step of one level along the gradient's signs.
     """
     network, target = networks["1.4"], networks["2.1"]
     along_gradient = partial(gradient_attack, network, images, labels, 1.0, STEPS)
@@ -177,10 +177,10 @@ def rank_correlation(first, second):
 
 
 def correlations(rows):
-    """For each cause, the rank correlation with the share of images that fool the victim, and a 95 % interval.
+    """For each cause, the rank correlation with the share of images that fool the target, and a 95 % interval.
 
-    All pairs of trained networks are used. Pairs that share a network are not independent, so the interval
-    is from a bootstrap over networks, not pairs.
+    All pairs of networks outside `FLOORS` are used. Pairs that share a network are not independent, so the
+    interval is from a bootstrap over networks, not pairs.
     """
     rows = [row for row in rows if row["source"] not in FLOORS]
     names = sorted({row["victim"] for row in rows})
@@ -204,7 +204,7 @@ def draw(out):
 
 
 def answer(out):
-    """The accuracy for each source and victim, its correlations, and the attacks of equal size."""
+    """The accuracy for each source and target, its correlations with the causes, and the attacks of equal size."""
     rows = results.read_rows(tables_in(out)["pairs"])
     return {
         "images": rows[0]["images"],
@@ -236,11 +236,11 @@ def main():
     found = answer(arguments.out)
     for source, accuracies in found["accuracy"].items():
         line = ", ".join(f"{victim} {accuracy:.0%}" for victim, accuracy in accuracies.items())
-        print(f"images of {source}: {line}")
+        print(f"images crafted on {source}: {line}")
     for cause, row in found["correlations"].items():
-        print(
-            f"rank correlation with {CAUSES[cause]}: {row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-        )
+        name = cause.replace("_", " ").replace("victim", "target")
+        print(f"rank correlation of the share fooled with the {name}: {row['correlation']:.2f}", end=" ")
+        print(f"({row['low']:.2f} to {row['high']:.2f})")
     for row in found["steps"]:
         print(f"{row['attack']}, shown to {row['victim']}: {row['accuracy']:.1%} right")
     print(drawn(arguments.out))

@@ -135,10 +135,10 @@ def runner_up(network, images, labels):
 
 
 def feed(victim, source, images, attacked, labels, name, victim_name):
-    """Rows for one set of images: the victim's accuracy on each kind of input, and whose mistakes it makes.
+    """Rows for one set of images: the target's accuracy on each kind of input, and whose mistakes it makes.
 
-    Counts the victim's mistakes that equal the source's, and those that equal the victim's runner-up on the
-    original; `source_like_runner_up` counts the mistakes where these two are equal.
+    Counts the target's mistakes that equal the source's, and those that equal the target's runner-up on the
+    original; `source_like_runner_up` counts the mistakes where these two are equal. `victim` is the target.
     """
     mistakes, _ = predict(source, attacked)
     second = runner_up(victim, images, labels)
@@ -190,9 +190,9 @@ def alignment(networks, images, labels):
 
 
 def shown_to_others(networks, images, labels, attacks):
-    """One row per attack, attacked network and victim: the victim's accuracy on the images.
+    """One row per attack, source and target: the target's accuracy on the images.
 
-    `attacks` maps names to functions like `part3.attack.attack`. A row includes the images' median distance.
+    `attacks` maps names to functions like `part3.attack.attack`. A row includes the images' median L∞ distance.
     """
     for kind, attack_of in attacks.items():
         for source, attacked_network in networks.items():

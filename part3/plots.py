@@ -211,7 +211,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
 
 
 def source_and_victim(out: Path, table: Path) -> None:
-    """Accuracy of each network on images that attack each network; one panel per attack."""
+    """Accuracy of each network on images crafted on each network; one panel per attack."""
     rows = read_rows(table)
     attacks, sources, victims = (
         list(dict.fromkeys(row[name] for row in rows)) for name in ("attack", "source", "victim")
@@ -243,7 +243,7 @@ def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: t
         kind: (*style, [row for row in rows if belongs(row) and row["source"] not in floors])
         for kind, (*style, belongs) in kinds.items()
     }
-    kinds["other sources (not correlated)"] = (BLACK, "x", [row for row in rows if row["source"] in floors])
+    kinds["other sources (not in correlation)"] = (BLACK, "x", [row for row in rows if row["source"] in floors])
     for axes, (column, label) in zip(panels, causes.items()):
         unit = 100 if column == "source_accuracy" else 1  # in percent
         for kind, (color, marker, chosen) in kinds.items():

@@ -28,8 +28,8 @@ from part3.measures import alignment, feed, shown_to_others
 from part3.networks import NETWORKS, network_on_pixels, weights_of
 
 SOURCE, VICTIM, THIRD, TWIN = "1.4", "2.1", "2.4", "1.4, seed 1"
-FEW = 500  # test images where many gradients are used
-EQUAL_STEPS = 8  # about the mean number that fools 1.4's network
+FEW = 500  # test images for measurements that need many gradients
+EQUAL_STEPS = 8  # about the mean number that it takes to fool 1.4's network
 EQUAL = f"{EQUAL_STEPS} steps for all"
 UNREACHABLE = 2.0  # a confidence: no image stops before its last step
 
@@ -93,7 +93,7 @@ def draw(out):
 
 
 def answer(out):
-    """The victim's accuracy and its controls, whose mistakes it repeats, and the similarity of the gradients."""
+    """The targets' accuracy, also on controls, whose mistakes they repeat, and the similarity of the gradients."""
     transfer, matrix, aligned, verdicts = (
         results.read_rows(tables_in(out)[name]) for name in ("transfer", "matrix", "alignment", "verdicts")
     )
@@ -131,7 +131,7 @@ def main():
         print(
             f"{row['number']:>5} images, {row['inputs']:16}: {row['accuracy']:>6.1%} right "
             f"({row['low']:.1%} to {row['high']:.1%}); "
-            f"same error as attacked network: {row['wrong_like_source']} of {row['wrong']}"
+            f"same mistake as the source: {row['wrong_like_source']} of {row['wrong']}"
         )
     for row in found["alignment"]:
         print(

@@ -73,6 +73,7 @@ def sources(out):
         "overfitting": partial(comparison.answer, out),
         "2.1": partial(accuracy.answer, out),
         "2.2": partial(gradients.answer, out),
+        "2.2 by sgd": partial(gradients.answer, by_sgd),
         "2.3": partial(vanishing.answer, out),
         "2.3 controls": partial(controls.answer, out),
         "2.4": partial(solution.answer, out),
@@ -208,7 +209,7 @@ def fingerprint(numbers):
 
 
 def needs_system_fonts(arguments):
-    """Whether a name has letters that matplotlib's fonts lack; raises `RecordError` if no installed font has one."""
+    """Whether a name has letters that matplotlib's fonts lack; raises `RecordError` if all installed fonts lack one."""
     letters = set("".join([arguments.author or "", *arguments.collaborator]))
     ours = letters_of(FONTS)
     if letters <= ours:
@@ -277,7 +278,7 @@ def write(arguments):
 
 def main():
     flags = parser(__doc__)
-    text = "only print where a number comes from, written as in the report (85.06; 7.6e-13)"
+    text = "only print where this number, written as in the report (85.06; 7.6e-13), comes from"
     flags.add_argument("--trace", metavar="NUMBER", help=text)
     arguments = parse(flags)
     if arguments.trace:

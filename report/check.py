@@ -43,7 +43,7 @@ def judge(here: float, record: float, others: list[float], identical: bool) -> s
     """Compare an accuracy with the one on record, given the spread of seeds and machines.
 
     The tolerance is three standard deviations of the difference of two runs. The deviation is that of the other seeds
-    on record, so that an outlier cannot hide itself.
+    on record, so that an outlier cannot hide itself, and at least `MACHINES`.
     """
     deviation = max(statistics.stdev(others) if len(others) > 1 else 0.0, MACHINES)
     return word(identical, abs(here - record) <= 3 * math.sqrt(2) * deviation)
@@ -85,7 +85,7 @@ def compare_weights(cifar: data.Cifar, record: Path) -> list[Verdict]:
         logged = runs(log_path(record, experiment.question, experiment.name))[seed]["test_accuracy"]
         verdict = word(accuracy == logged, abs(accuracy - logged) <= SAME_WEIGHTS)
         verdicts.append(
-            Verdict(f"committed weights of {name} on the test batch", f"{accuracy:.2%}", f"{logged:.2%}", verdict)
+            Verdict(f"committed weights of {name} on the test set", f"{accuracy:.2%}", f"{logged:.2%}", verdict)
         )
     return verdicts
 

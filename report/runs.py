@@ -86,6 +86,7 @@ RUNS = (
     Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
     Run("part1/controls.py --normalization", 15, INPUTS, seeds=range(5)),
+    Run("part1/controls.py --normalization divided --precision fp32", 5, ("1.2_divided",), seeds=range(5)),
     Run("part1/controls.py --shifts", 1, (), ("1.4_shifts",), seeds=range(5)),
     Run("part2/design.py", 160, (), ("2.0_folds",)),
     Run("part2/design.py --finalists --folds 0 1 2 3 4", 200, (), ("2.0_folds",)),
@@ -102,7 +103,7 @@ RUNS = (
     Run("part2/controls.py --controls batchnorm_residual", 14, ("2.3_batchnorm_residual",), ("2.3_course",)),
     Run("part2/controls.py --depth 0 2 5 10", 24, ("2.3_depth0", "2.3_depth2", "2.3_depth5", "2.3_depth10")),
     Run("part2/controls.py --depth 10 --precision fp32", 12, ("2.3_depth10",)),
-    Run("part2/solution.py", 24, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
+    Run("part2/solution.py", 40, ("2.4_scaled",), OF_SOLUTION, seeds=range(5)),
     Run("part2/solution.py --cures residual", 30, ("2.4_residual",), seeds=range(3)),
     Run("part2/solution.py --cures none he dirac", 30, ("2.4_none", "2.4_he", "2.4_dirac")),
     Run(
@@ -117,6 +118,21 @@ RUNS = (
         ("2.4_he_unchanged", "2.4_residual_unchanged", "2.4_scaled_unchanged"),
         ("2.4_course",),
     ),
+    # The main questions with plain SGD.
+    Run("part1/raw.py --optimizer sgd", 4, ("1.1_raw",), seeds=range(5)),
+    Run(
+        "part1/normalize.py --optimizer sgd",
+        8,
+        ("1.2_normalize", "1.2_centered"),
+        ("1.2_gradients", "1.2_statistics"),
+        seeds=range(5),
+    ),
+    Run("part1/flip.py --optimizer sgd", 4, ("1.3_flip",), seeds=range(5)),
+    Run("part1/crop.py --optimizer sgd", 4, ("1.4_crop",), seeds=range(5)),
+    Run("part2/accuracy.py --optimizer sgd", 14, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
+    Run("part2/gradients.py --optimizer sgd", 1, (), ("2.2_norms",), seeds=range(3)),
+    Run("part2/vanishing.py --optimizer sgd", 25, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
+    Run("part2/solution.py --optimizer sgd", 25, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
     # References for `reproduce.py --check`.
     Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
@@ -146,9 +162,9 @@ RUNS = (
 
 
 def trial_beside(out: Path, departing: dict[str, str | int]) -> Path:
-    """The folder of runs that differ from those under `out`, which may differ from the report's themselves.
+    """The folder of runs that differ in these ways from those under `out`, which may themselves be trials.
 
-    It is `out` if its runs already differ so, e.g. if fp32 is a machine's fastest precision.
+    It is `out` if its runs already differ in these ways, e.g. if fp32 is a machine's fastest precision.
     """
     known = departures(out)
     rows = [row for seeds in read_results(out / "logs" / "results.csv").values() for row in seeds.values()]

@@ -134,7 +134,7 @@ def test_the_zip_has_what_the_assignment_wants_and_runs_elsewhere(copy, monkeypa
 
 
 def test_runs_that_depart_from_the_report_s_lie_beside_the_others_or_among_them(tmp_path):
-    """The latter where all depart in the same, or where fp32 is the fastest, so that it departs in nothing."""
+    """Among them if all runs under `out` differ in the same way, or if fp32 is the fastest precision."""
 
     def folder(flags, out=tmp_path):
         return Run(f"part1/crop.py {flags}".strip(), 0).folder(out)

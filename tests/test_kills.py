@@ -33,7 +33,7 @@ COMMANDS = {
     "report.submission": ["--penn-key", "ada"],
     "report.reproduce": ["--quick"],
 }
-TIMES = ("seconds",)  # which no two runs share
+TIMES = ("seconds",)  # which differ in every run
 
 
 def run_and_die(module, flags, out, events, die_at):
@@ -77,7 +77,7 @@ def run_and_die(module, flags, out, events, die_at):
 
 
 def content(out):
-    """Everything under `out`, without what no two runs share."""
+    """The contents of all files under `out`, without what differs in every run."""
     files = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     for path in files:
         if path.suffix == ".csv":
@@ -89,7 +89,7 @@ def content(out):
 
 
 def finished_trainings(out):
-    """Those that have a row among the results, or a checkpoint of their last iteration, which is their only one."""
+    """Those with a row among the results or with a checkpoint, which here is always of the last iteration."""
     found = {path.stem for path in out.rglob("checkpoints/*.pt")}
     for table in out.rglob("results.csv"):
         found |= {f"{row['question']}_{row['name']}_seed{row['seed']}" for row in read_rows(table)}

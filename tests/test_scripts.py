@@ -115,7 +115,7 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
 
 
 def few_images(monkeypatch):
-    """To train on, to evaluate on and to measure on."""
+    """Use fewer images to train on, to evaluate on and to measure on."""
     monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 200, 100))
     monkeypatch.setattr(signals, "INITIALIZATIONS", 2)
     monkeypatch.setattr(signals, "IMAGES", 2)
@@ -463,7 +463,7 @@ def test_a_cure_that_breaks_a_rule_is_refused_before_it_is_trained(tmp_path, mon
 
 
 def test_a_new_cure_is_a_function_and_a_line(tmp_path, monkeypatch, capsys):
-    """Trained, measured, tabled and drawn under a name and in a color that nothing else has been told of."""
+    """It is trained, measured, tabulated and drawn under a name and in a color that nothing else knows."""
 
     def orthogonal():
         added = []
@@ -509,7 +509,7 @@ def test_killed_at_several_moments_ends_in_the_same_bytes(start_main, tmp_path):
         assert process.exitcode == 0
 
     def checkpoint_written_anew(seed):
-        """True from the next time on that the seed's checkpoint is written."""
+        """Return a function that is true once the seed's checkpoint has been written after this call."""
         path = killed / f"checkpoints/1.4_crop_seed{seed}.pt"
         before = path.stat().st_mtime_ns if path.exists() else None
         return lambda: path.exists() and path.stat().st_mtime_ns != before
