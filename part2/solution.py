@@ -121,15 +121,20 @@ def curve_of(name):
 
 
 def finished_logs(out):
-    """The finished logs, by label: 2.1, 2.3, each cure, and 2.3's network with BatchNorm."""
+    """The finished logs, by label and training procedure: 2.1, 2.3, each cure, and 2.3's network with BatchNorm."""
     logs = {
-        "2.1: BatchNorm, no added layers, not clipped": accuracy.CURVE.log(out),
-        "2.3: no cure, not clipped": vanishing.CURVE.log(out),
-        **{cure.change: results.log_path(out, "2.4", name) for name, cure in CURES.items()},
-        "BatchNorm, 20 added layers, not clipped": results.log_path(out, "2.3", "batchnorm"),
-        "BatchNorm, residual blocks, not clipped": results.log_path(out, "2.3", "batchnorm_residual"),
+        ("2.1: BatchNorm, no added layers", "unchanged"): accuracy.CURVE.log(out),
+        ("2.3: no cure", "unchanged"): vanishing.CURVE.log(out),
+        **{(cure.change, procedure_of(cure)): results.log_path(out, "2.4", name) for name, cure in CURES.items()},
+        ("BatchNorm, 20 added layers", "unchanged"): results.log_path(out, "2.3", "batchnorm"),
+        ("BatchNorm, residual blocks", "unchanged"): results.log_path(out, "2.3", "batchnorm_residual"),
     }
     return {label: log for label, log in logs.items() if results.finished(log)}
+
+
+def procedure_of(cure):
+    """The name of a cure's procedure in `PROCEDURES`; "its own" for another one."""
+    return next((name for name, settings in PROCEDURES.items() if settings == cure.settings), "its own")
 
 
 def table(out):
@@ -139,12 +144,19 @@ def table(out):
     it. So compare G within such a network, over layers and time, not between networks.
     """
     rows = []
-    for label, log in finished_logs(out).items():
+    for (label, procedure), log in finished_logs(out).items():
         start, end = (layers[0] for layers in signals.start_and_end(log))
         train_accuracy = results.last_epoch(log, "train_accuracy")
         # The median, because other load on the machine may have slowed down a run.
         seconds = statistics.median(run["seconds"] for run in results.runs(log).values())
-        row = {"cure": label, "start": start, "end": end, "train_accuracy": train_accuracy, "seconds": seconds}
+        row = {
+            "cure": label,
+            "procedure": procedure,
+            "start": start,
+            "end": end,
+            "train_accuracy": train_accuracy,
+            "seconds": seconds,
+        }
         rows.append(row | {"test": results.final_accuracy(log)})
     return rows
 
@@ -230,10 +242,10 @@ def main():
         experiment.measure_trained(experiment_of(SOLUTION), branches_table, measure_branches, arguments)
     draw(arguments.out)
     found = answer(arguments.out)
-    print(f"{'cure':<58}  G, step 1  G, end   training  seconds  test accuracy")
+    print(f"{'cure':<48}  procedure  G, step 1  G, end   training  seconds  test accuracy")
     for row in found["table"]:
         print(
-            f"{row['cure']:<58}  {row['start']:<9.1e}  {row['end']:<7.1e}  {row['train_accuracy']:<8.1%}  "
+            f"{row['cure']:<48}  {row['procedure']:<9}  {row['start']:<9.1e}  {row['end']:<7.1e}  {row['train_accuracy']:<8.1%}  "
             f"{row['seconds']:<7.0f}  {row['test']}"
         )
     if found["overfitting"]:
