@@ -149,15 +149,8 @@ def table(out):
         train_accuracy = results.last_epoch(log, "train_accuracy")
         # The median, because other load on the machine may have slowed down a run.
         seconds = statistics.median(run["seconds"] for run in results.runs(log).values())
-        row = {
-            "cure": label,
-            "procedure": procedure,
-            "start": start,
-            "end": end,
-            "train_accuracy": train_accuracy,
-            "seconds": seconds,
-        }
-        rows.append(row | {"test": results.final_accuracy(log)})
+        row = {"cure": label, "procedure": procedure, "start": start, "end": end, "train_accuracy": train_accuracy}
+        rows.append(row | {"seconds": seconds, "test": results.final_accuracy(log)})
     return rows
 
 
@@ -245,8 +238,8 @@ def main():
     print(f"{'cure':<48}  procedure  G, step 1  G, end   training  seconds  test accuracy")
     for row in found["table"]:
         print(
-            f"{row['cure']:<48}  {row['procedure']:<9}  {row['start']:<9.1e}  {row['end']:<7.1e}  {row['train_accuracy']:<8.1%}  "
-            f"{row['seconds']:<7.0f}  {row['test']}"
+            f"{row['cure']:<48}  {row['procedure']:<9}  {row['start']:<9.1e}  {row['end']:<7.1e}  "
+            f"{row['train_accuracy']:<8.1%}  {row['seconds']:<7.0f}  {row['test']}"
         )
     if found["overfitting"]:
         print(f"{SOLUTION}: {found['overfitting']}")
