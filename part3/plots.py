@@ -62,7 +62,7 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is a gap between pairs.
     figure, grid = plt.subplots(
-        lines, 12, figsize=(FULL_WIDTH, 1.12 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05]
+        lines, 12, figsize=(FULL_WIDTH, 1.04 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05]
     )
     figure.get_layout_engine().set(w_pad=0.02)  # inches
     for axes in grid.flat:
