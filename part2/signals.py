@@ -125,9 +125,9 @@ def magnitudes_of(log: Path) -> np.ndarray:
 
 
 def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Each convolution's G at the first step (geometric mean over seeds) and its median over the last epoch."""
+    """Each convolution's G at the first step and in the last epoch: medians over seeds, and over iterations."""
     magnitudes, epoch = magnitudes_of(log), epoch_of(log.parents[1])
-    return geometric_mean(magnitudes[..., 0], axis=0), np.median(magnitudes[..., -epoch:], axis=(0, 2))
+    return np.median(magnitudes[..., 0], axis=0), np.median(magnitudes[..., -epoch:], axis=(0, 2))
 
 
 def lowest_epoch(log: Path) -> np.ndarray:

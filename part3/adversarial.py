@@ -128,6 +128,7 @@ def answer(out):
         "iterations": columns["iterations"].mean(),
         "iterations_most": int(columns["iterations"].max()),
         "linf": np.median(columns["linf"]),
+        "linf_is_steps": np.mean(columns["linf"] == EPSILON * columns["iterations"]),
         "l2": np.median(columns["l2"]),
         "psnr": np.median(columns["psnr_db"]),
         "zero_gradient": np.mean([row["zero_gradient"] for row in rows]),

@@ -209,6 +209,7 @@ def answer(out):
     return {
         "images": rows[0]["images"],
         "steps_taken": STEPS,
+        "resampled": RESAMPLED,
         "accuracy": {source: {row["victim"]: row["accuracy"] for row in rows if row["source"] == source}
                      for source in dict.fromkeys(row["source"] for row in rows)},
         "correlations": correlations(rows),

@@ -55,7 +55,7 @@ def sources(out):
         "runs": partial(experiments, out),
         "fp32": partial(precision, out, in_fp32),
         "sgd": partial(experiments, by_sgd),
-        "totals": partial(totals, out, in_fp32),
+        "totals": partial(totals, out, in_fp32, by_sgd),
         "procedure": partial(comparisons, log_path(out, "1.0", "folds"), procedure.CHOSEN),
         "design": partial(comparisons, log_path(out, "2.0", "folds"), design.CHOSEN),
         "solutions": partial(solutions, out),
@@ -106,14 +106,17 @@ def constants():
     }
 
 
-def totals(out, in_fp32):
-    """The number, hours and machines of all runs."""
-    rows = [row for seeds in results.read_results(out / "logs" / "results.csv").values() for row in seeds.values()]
+def totals(out, in_fp32, by_sgd):
+    """The number of runs, their hours in total, and the versions of PyTorch."""
+    runs = [
+        [row for seeds in results.read_results(folder / "logs" / "results.csv").values() for row in seeds.values()]
+        for folder in (out, by_sgd, in_fp32)
+    ]
+    rows = sum(runs, [])
     return {
-        "runs": len(rows),
-        "in_fp32": sum(map(len, results.read_results(in_fp32 / "logs" / "results.csv").values())),
+        **dict(zip(("runs", "by_sgd", "in_fp32"), map(len, runs))),
         "hours": sum(row["seconds"] for row in rows) / 3600,
-        "machine": {name: sorted({row[name] for row in rows}) for name in ("device", "precision", "torch")},
+        "torch": sorted({row["torch"] for row in rows}),
     }
 
 
