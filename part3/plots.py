@@ -110,7 +110,7 @@ def category_percentages(table: Path) -> np.ndarray:
 
 def category_matrix(out: Path, table: Path) -> None:
     """`category_percentages` as a figure."""
-    figure, axes = plt.subplots(figsize=(3.2, 3.0))
+    figure, axes = plt.subplots(figsize=(2.9, 2.6))
     heat_table(axes, category_percentages(table), CLASSES, CLASSES)
     axes.tick_params(labelsize=8)
     axes.set(xlabel="category of the adversarial image", ylabel="true category")
