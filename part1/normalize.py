@@ -36,7 +36,7 @@ def center(images, statistics, generator=None):
 
 EXPERIMENT = experiment.Experiment("1.2", "normalize", table1_network, prepare)
 CONTROL = experiment.Experiment("1.2", "centered", table1_network, center)
-CURVE = plots.Curve("1.2", "normalize", "+ normalized", plots.VERMILION, "--", tick="1.2")
+CURVE = plots.Curve("1.2", "normalize", "+ normalization", plots.VERMILION, "--", tick="1.2")
 
 
 def first_gradient(inputs, border, labels):

@@ -95,7 +95,7 @@ def attack_distributions(out: Path, table: Path) -> None:
     median = np.median(values)
     text = f"median {median:.0f}, maximum {values.max():.0f}"
     axes.axvline(median, color=VERMILION, linestyle="--", label=text)
-    axes.set(xlabel=r"$L_\infty$ distance (levels; last bar: and above)", ylabel="test images")
+    axes.set(xlabel=r"$L_\infty$ distance (levels; last bar: and above)", ylabel="number of images")
     axes.legend()
     save(figure, out, "3.1_distributions")
 
@@ -113,7 +113,8 @@ def category_matrix(out: Path, table: Path) -> None:
     figure, axes = plt.subplots(figsize=(2.9, 2.6))
     heat_table(axes, category_percentages(table), CLASSES, CLASSES)
     axes.tick_params(labelsize=8)
-    axes.set(xlabel="category of the adversarial image", ylabel="true category")
+    axes.set_xlabel("predicted category", fontsize=8)
+    axes.set_ylabel("true category", fontsize=8)
     save(figure, out, "3.1_categories")
 
 
@@ -140,7 +141,7 @@ def step_sizes(out: Path, table: Path) -> None:
     success.plot(
         columns["epsilon"], 100 * columns["succeeded_rounded"], "^--", color=VERMILION, label="rounded to 8 bits"
     )
-    success.set(ylabel="attacks successful (%)")
+    success.set(ylabel="successful attacks (%)")
     iterations.plot(columns["epsilon"], columns["iterations_mean"], "o-", color=BLUE, label="mean")
     iterations.plot(columns["epsilon"], columns["iterations_max"], "^--", color=VERMILION, label="maximum")
     iterations.set(yscale="log", ylabel="steps")
@@ -201,7 +202,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
     rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
         points = [(row["epsilon"], 100 * row["accuracy"]) for row in rows if row["inputs"] == inputs]
-        steps.plot(*zip(*points), **style, label=inputs)
+        steps.plot(*zip(*points), **style, label=inputs.replace("another's", "another image's"))
     steps.set_xscale("log", base=2)
     ticks = sorted({row["epsilon"] for row in rows})
     steps.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
