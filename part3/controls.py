@@ -212,6 +212,7 @@ def answer(out):
         "resampled": RESAMPLED,
         "accuracy": {source: {row["victim"]: row["accuracy"] for row in rows if row["source"] == source}
                      for source in dict.fromkeys(row["source"] for row in rows)},
+        "compared_pairs": sum(row["source"] not in FLOORS for row in rows),
         "correlations": correlations(rows),
         "steps": results.read_rows(tables_in(out)["steps"]),
     }  # fmt: skip

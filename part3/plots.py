@@ -62,7 +62,7 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is a gap between pairs.
     figure, grid = plt.subplots(
-        lines, 12, figsize=(FULL_WIDTH, 1.04 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.05]
+        lines, 12, figsize=(FULL_WIDTH, 1.04 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.25]
     )
     figure.get_layout_engine().set(w_pad=0.02)  # inches
     for axes in grid.flat:
@@ -177,7 +177,7 @@ def spectra(out: Path, table: Path) -> None:
 
 def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.0), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":"},
         "random signs": {"color": GREEN, "marker": "^", "linestyle": "--"},
