@@ -114,9 +114,9 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, tmp_path, monkeypatch, cap
     assert expected in errors
 
 
-def few_images(monkeypatch):
+def few_images(monkeypatch, test=100):
     """Use fewer images to train on, to evaluate on and to measure on."""
-    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 200, 100))
+    monkeypatch.setattr(data, "synthetic", partial(data.synthetic, 200, test))
     monkeypatch.setattr(signals, "INITIALIZATIONS", 2)
     monkeypatch.setattr(signals, "IMAGES", 2)
 
@@ -213,7 +213,7 @@ def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkey
 
 
 def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, capsys):
-    few_images(monkeypatch)
+    few_images(monkeypatch, test=50)
     monkeypatch.setattr(adversarial, "SWEPT", 20)
     monkeypatch.setattr(adversarial, "EPSILONS", (0.5, 4.0))
     monkeypatch.setattr(adversarial, "SHOWN", 1)
@@ -232,9 +232,10 @@ def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, cap
     logs, figures, pairs = files(out / "logs"), files(out / "figures"), files(out / "figures/adversarial")
     assert len(pairs) == 2 * len(read_rows(out / "logs/3.1_adversarial.csv")) and len(figures) == 2 * 6 + 1
     attacks = read_rows(out / "logs/3.1_attacks.csv")
-    assert [int(row["index"]) for row in attacks] == list(range(100))
+    assert [int(row["index"]) for row in attacks] == list(range(50))
     assert max(float(row["linf"]) for row in attacks) <= 5  # five steps of one level
 
+    monkeypatch.setattr(adversarial, "draw", lambda out: None)  # once is enough
     again = run(adversarial)
     assert again[1:] == first[-len(again) + 1 :]
     assert files(out / "logs") == logs and files(out / "figures/adversarial") == pairs
@@ -245,8 +246,7 @@ def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, cap
     }
     assert sum("% right" in line for line in second) == 8
     assert len(files(out / "figures")) == 2 * 8 + 1
-    for module in (adversarial, transfer):
-        monkeypatch.setattr(module, "draw", lambda out: None)  # done twice already
+    monkeypatch.setattr(transfer, "draw", lambda out: None)
     assert run(transfer)[-4:] == second[-4:]
 
     # A table and an image that got lost come back as they were, and what is there stays.
