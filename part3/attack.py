@@ -133,23 +133,24 @@ def gradient_attack(
     places earlier: a control. Other arguments as in `attack`.
     """
     images = images.float().clone()
-    with evaluation_mode(network):
-        for _ in range(max_iterations):
-            for batch in torch.arange(len(images), device=images.device).split(BATCH):
-                gradient = unit_gradient(network, images[batch], labels[batch])
-                if orthogonal_to is not None:
-                    with evaluation_mode(orthogonal_to):
-                        other = unit_gradient(orthogonal_to, images[batch], labels[batch]).roll(shift, 0)
-                    gradient = gradient - (gradient * other).sum(1, keepdim=True) * other
-                    gradient = F.normalize(gradient)
-                step = epsilon * gradient.shape[1] ** 0.5 * gradient
-                images[batch] = (images[batch] + step.view_as(images[batch])).clamp(0, 255)
+    for _ in range(max_iterations):
+        for batch in torch.arange(len(images), device=images.device).split(BATCH):
+            gradient = unit_gradient(network, images[batch], labels[batch])
+            if orthogonal_to is not None:
+                other = unit_gradient(orthogonal_to, images[batch], labels[batch]).roll(shift, 0)
+                gradient = F.normalize(gradient - (gradient * other).sum(1, keepdim=True) * other)
+            step = epsilon * gradient.shape[1] ** 0.5 * gradient
+            images[batch] = (images[batch] + step.view_as(images[batch])).clamp(0, 255)
     return images
 
 
 def unit_gradient(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The gradient of each image's cross-entropy, `(N, d)`, divided by its Euclidean norm; 0 where it is 0."""
-    gradient = gradient_of_pixels(network, images, labels)[1].flatten(1)
+    """The gradient of each image's cross-entropy, `(N, d)`, divided by its Euclidean norm; 0 where it is 0.
+
+    In evaluation mode, whatever the network's mode is.
+    """
+    with evaluation_mode(network):
+        gradient = gradient_of_pixels(network, images, labels)[1].flatten(1)
     largest = gradient.abs().amax(1, keepdim=True)  # small gradients cannot be squared in float32
     return F.normalize(gradient / largest.clamp(min=torch.finfo(gradient.dtype).tiny))
 

@@ -179,10 +179,10 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
     figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.0), sharey=True, width_ratios=(2, 3))
     styles = {
-        "original": {"color": BLACK, "marker": "s", "linestyle": ":"},
-        "random signs": {"color": GREEN, "marker": "^", "linestyle": "--"},
-        "another's change": {"color": BLUE, "marker": "v", "linestyle": "-."},
-        "adversarial": {"color": VERMILION, "marker": "o", "linestyle": "-"},
+        "original": {"color": BLACK, "marker": "s", "linestyle": ":", "label": "original"},
+        "random signs": {"color": GREEN, "marker": "^", "linestyle": "--", "label": "random signs"},
+        "another's change": {"color": BLUE, "marker": "v", "linestyle": "-.", "label": "another image's change"},
+        "adversarial": {"color": VERMILION, "marker": "o", "linestyle": "-", "label": "adversarial"},
     }
     rows = [row for row in read_rows(table) if row["victim"] == victim]
     numbers = list(dict.fromkeys(row["number"] for row in rows))
@@ -202,7 +202,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
     rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
         points = [(row["epsilon"], 100 * row["accuracy"]) for row in rows if row["inputs"] == inputs]
-        steps.plot(*zip(*points), **style, label=inputs.replace("another's", "another image's"))
+        steps.plot(*zip(*points), **style)
     steps.set_xscale("log", base=2)
     ticks = sorted({row["epsilon"] for row in rows})
     steps.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -236,15 +236,13 @@ def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: t
     """
     rows = read_rows(table)
     figure, panels = plt.subplots(1, len(causes), figsize=(FULL_WIDTH, 2.4), sharey=True)
+    compared = [row for row in rows if row["source"] not in floors]
+    of_part_1 = [row for row in compared if max(row["source"], row["victim"]) < "2"]
     kinds = {
-        "both networks from Part 1": (BLUE, "o", lambda row: row["source"] < "2" and row["victim"] < "2"),
-        "at least one from Part 2": (VERMILION, "^", lambda row: row["source"] > "2" or row["victim"] > "2"),
+        "both networks from Part 1": (BLUE, "o", of_part_1),
+        "at least one from Part 2": (VERMILION, "^", [row for row in compared if row not in of_part_1]),
+        "other sources (not in correlation)": (BLACK, "x", [row for row in rows if row["source"] in floors]),
     }
-    kinds = {
-        kind: (*style, [row for row in rows if belongs(row) and row["source"] not in floors])
-        for kind, (*style, belongs) in kinds.items()
-    }
-    kinds["other sources (not in correlation)"] = (BLACK, "x", [row for row in rows if row["source"] in floors])
     for axes, (column, label) in zip(panels, causes.items()):
         unit = 100 if column == "source_accuracy" else 1  # in percent
         for kind, (color, marker, chosen) in kinds.items():

@@ -99,9 +99,6 @@ def answer(out):
     )
     return {
         "few": matrix[0]["images"],
-        "matrix": [  # with an equal number of steps
-            {name: row[name] for name in ("source", "victim", "accuracy")} for row in matrix if row["attack"] == EQUAL
-        ],
         "transfer": [row for row in transfer if row["victim"] == VICTIM],
         "verdicts": {
             name: [row for row in verdicts if row["victim"] == name]

@@ -64,25 +64,18 @@ INPUTS = (
     *("1.2_raw_without_batchnorm", "1.2_divided_without_batchnorm", "1.2_normalize_without_batchnorm"),
     "1.2_divided",
 )
+NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
     Run("part1/procedure.py --finalists --folds 0 1 2 3 4", 8, (), ("1.0_folds",)),
     Run("part1/raw.py", 4, ("1.1_raw",), seeds=range(5)),
-    Run(
-        "part1/normalize.py", 8, ("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"), seeds=range(5)
-    ),
+    Run("part1/normalize.py", 8, *NORMALIZED, seeds=range(5)),
     Run("part1/flip.py", 4, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py", 4, ("1.4_crop",), seeds=range(5)),
     Run("part1/comparison.py", 2, (), ("1.4_overfitting",), seeds=range(5)),
     Run("part1/raw.py --precision fp32", 5, ("1.1_raw",), seeds=range(5)),
-    Run(
-        "part1/normalize.py --precision fp32",
-        10,
-        ("1.2_normalize", "1.2_centered"),
-        ("1.2_gradients", "1.2_statistics"),
-        seeds=range(5),
-    ),
+    Run("part1/normalize.py --precision fp32", 10, *NORMALIZED, seeds=range(5)),
     Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
     Run("part1/controls.py --normalization", 15, INPUTS, seeds=range(5)),
@@ -120,13 +113,7 @@ RUNS = (
     ),
     # The main questions with plain SGD.
     Run("part1/raw.py --optimizer sgd", 4, ("1.1_raw",), seeds=range(5)),
-    Run(
-        "part1/normalize.py --optimizer sgd",
-        8,
-        ("1.2_normalize", "1.2_centered"),
-        ("1.2_gradients", "1.2_statistics"),
-        seeds=range(5),
-    ),
+    Run("part1/normalize.py --optimizer sgd", 8, *NORMALIZED, seeds=range(5)),
     Run("part1/flip.py --optimizer sgd", 4, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --optimizer sgd", 4, ("1.4_crop",), seeds=range(5)),
     Run("part2/accuracy.py --optimizer sgd", 14, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
@@ -136,13 +123,7 @@ RUNS = (
     # References for `reproduce.py --check`.
     Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
-    Run(
-        "part2/solution.py --iterations 200",
-        3,
-        ("2.4_scaled",),
-        OF_SOLUTION,
-        seeds=range(3),
-    ),
+    Run("part2/solution.py --iterations 200", 3, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
     Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),
     Run(
         "part3/transfer.py",
