@@ -14,6 +14,7 @@ sgd_vanishing        plain SGD at a learning rate of 0.1 without weight decay; i
 backward_halved, …   backward, forward and both with half of Muon's learning rate and 2.4's clipping
 slow_softmax         2.4's solution without clipping; the softmax layer's gradients are divided by 100
 slow_others          the same, with the gradients of the convolutions' biases and gains divided instead
+fewer_skips          2.4's solution without the skips of the original convolutions 3, 5 and 7
 
 Predict before you run: which of these learn?
 """
@@ -36,9 +37,9 @@ from common.records import within
 from common.settings import PLAIN_SGD, Settings
 from part2 import accuracy, cures, plots, signals, vanishing
 from part2.accuracy import prepare
-from part2.cures import Block
+from part2.cures import Block, ScaledConv2d
 from part2.networks import ADDED, GhostBatchNorm2d, batchnorm_network, deep_network, designed_network
-from part2.solution import HALVED
+from part2.solution import CLIPPED, HALVED
 
 MOST = 100  # most added layers for `--depth`
 GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
@@ -112,6 +113,16 @@ def divide(gradient):
     return gradient / SLOWNESS
 
 
+def fewer_skips_network():
+    """2.4's solution, where only the added layers have residual blocks."""
+    network = cures.scaled()
+    for name, layer in network.named_children():
+        if isinstance(layer, Block) and len(layer) == 1:
+            layer[0].scale = ScaledConv2d.RELU
+            setattr(network, name, layer[0])
+    return network
+
+
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
     return Experiment(question, name, make_network, prepare, settings, log_gradients=True, watch=vanishing.watch)
 
@@ -134,6 +145,7 @@ CONTROLS = {
         control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
         control("slow_others", partial(slow_network, False), question="2.4"),
+        control("fewer_skips", fewer_skips_network, CLIPPED, question="2.4"),
     )
 }
 
