@@ -11,7 +11,7 @@ unbiased             no convolution has a bias, so nothing common to all images 
 no_epsilon           Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
 adam                 Adam for all parameters; it also divides gradients by their size
 sgd_vanishing        plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
-backward_halved, …   backward, forward and both with half of Muon's learning rate and 2.4's clipping
+backward_halved, …   backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
 slow_softmax         2.4's solution without clipping; the softmax layer's gradients are divided by 100
 slow_others          the same, with the gradients of the convolutions' biases and gains divided instead
 fewer_skips          2.4's solution without the skips of the original convolutions 3, 5 and 7
@@ -143,6 +143,7 @@ CONTROLS = {
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
+        control("no_epsilon_halved", settings=replace(HALVED, epsilon=1e-20)),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
         control("slow_others", partial(slow_network, False), question="2.4"),
         control("fewer_skips", fewer_skips_network, CLIPPED, question="2.4"),
