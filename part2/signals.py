@@ -159,9 +159,9 @@ def gradient_factor(table: Path, network: str, added: int) -> float:
     return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
 
 
-def last_nonzero(log: Path) -> list[int]:
-    """The last iteration at which G of the first convolution is not exactly 0, for each seed; 0 if there is none."""
-    return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, 0]]
+def last_nonzero(log: Path, layer: int = 0) -> list[int]:
+    """The last iteration at which G of a convolution is not exactly 0, for each seed; 0 if there is none."""
+    return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, layer]]
 
 
 def peak(log: Path) -> list[dict]:
@@ -175,17 +175,19 @@ def course_of(out: Path, question: str, name: str) -> list[dict]:
     return [row for row in read_rows(log_path(out, question, "course")) if row["name"] == name]
 
 
-def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, float]:
+def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
     """The factor on the signals' mean square from the first convolution to the last of `added` ones.
 
-    By number of iterations, for the first seed; NaN where the signal is 0 after the first convolution.
+    By number of iterations, a value for each seed; NaN where the signal is 0 after the first convolution.
     """
     rows = course_of(out, question, name)
-    squares = {
-        (row["iteration"], row["convolution"]): row["mean_square"] for row in rows if row["seed"] == rows[0]["seed"]
-    }
-    iterations = dict.fromkeys(iteration for iteration, _ in squares)
-    return {str(each): squares[each, 1 + added] / (squares[each, 1] or np.nan) for each in iterations}
+    squares = {(row["iteration"], row["seed"], row["convolution"]): row["mean_square"] for row in rows}
+    found: dict[str, list[float]] = {}
+    for iteration, seed, convolution in squares:
+        if convolution == 1:
+            factor = squares[iteration, seed, 1 + added] / (squares[iteration, seed, 1] or np.nan)
+            found.setdefault(str(iteration), []).append(factor)
+    return found
 
 
 def dead_from(out: Path, question: str, name: str) -> list[dict]:

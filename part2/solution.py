@@ -14,7 +14,6 @@ Predict before you run: is it enough to preserve the gradients' scale in a new n
 """
 
 import math
-import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,23 +146,19 @@ def table(out):
     for (label, procedure), log in finished_logs(out).items():
         start, end = (layers[0] for layers in signals.start_and_end(log))
         train_accuracy = results.last_epoch(log, "train_accuracy")
-        # The median, because other load on the machine may have slowed down a run.
-        seconds = statistics.median(run["seconds"] for run in results.runs(log).values())
-        row = {"cure": label, "procedure": procedure, "start": start, "end": end, "train_accuracy": train_accuracy}
-        rows.append(row | {"seconds": seconds, "test": results.final_accuracy(log)})
+        row = {"cure": label, "log": log, "procedure": procedure, "start": start, "end": end}
+        rows.append(row | {"train_accuracy": train_accuracy, "test": results.final_accuracy(log)})
     return rows
 
 
 def factorial(out):
-    """Test accuracy of the cures in `PARTS` by procedure, for those that have been trained."""
+    """The finished logs of the cures in `PARTS`, by procedure."""
     found = {}
     for name in PARTS:
         logs = {
             procedure: results.log_path(out, "2.4", experiment_of(name, procedure).name) for procedure in PROCEDURES
         }
-        found[name] = {
-            procedure: results.final_accuracy(log) for procedure, log in logs.items() if results.finished(log)
-        }
+        found[name] = {procedure: log for procedure, log in logs.items() if results.finished(log)}
     return found
 
 
@@ -235,19 +230,19 @@ def main():
         experiment.measure_trained(experiment_of(SOLUTION), branches_table, measure_branches, arguments)
     draw(arguments.out)
     found = answer(arguments.out)
-    print(f"{'cure':<48}  procedure  G, step 1  G, end   training  seconds  test accuracy")
+    print(f"{'cure':<48}  procedure  G, step 1  G, end   training  test accuracy")
     for row in found["table"]:
         print(
             f"{row['cure']:<48}  {row['procedure']:<9}  {row['start']:<9.1e}  {row['end']:<7.1e}  "
-            f"{row['train_accuracy']:<8.1%}  {row['seconds']:<7.0f}  {row['test']}"
+            f"{row['train_accuracy']:<8.1%}  {row['test']}"
         )
     if found["overfitting"]:
         print(f"{SOLUTION}: {found['overfitting']}")
     if found["without_branches"]:
         print(f"{SOLUTION}, without the blocks of added convolutions: {found['without_branches']}")
-    for name, accuracies in found["factorial"].items():
-        for procedure, accuracy_found in accuracies.items():
-            print(f"{PARTS[name]}, procedure {procedure}: {accuracy_found}")
+    for name, logs in found["factorial"].items():
+        for procedure, log in logs.items():
+            print(f"{PARTS[name]}, procedure {procedure}: {results.final_accuracy(log)}")
     factors = ", ".join(f"{name} {factor:.3f}" for name, factor in found["gradient_factor"].items())
     print(f"factor on the gradient's scale per added layer, new networks: {factors}")
     print(drawn(arguments.out))

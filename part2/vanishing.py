@@ -102,6 +102,7 @@ def answer(out):
         "loss": results.last_epoch(log, "loss"),
         "first_step": {"first": start[0], "last": start[-1]},  # G
         "last_nonzero": signals.last_nonzero(log),
+        "last_nonzero_of_last": signals.last_nonzero(log, layer=-1),
         "peak": signals.peak(log),
         "dead_from": signals.dead_from(out, "2.3", EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),

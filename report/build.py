@@ -55,6 +55,7 @@ def sources(out):
         "runs": partial(experiments, out),
         "fp32": partial(precision, out, in_fp32),
         "sgd": partial(experiments, by_sgd),
+        "gpu": partial(experiments, out / "checks" / "nvidia-h200"),
         "totals": partial(totals, out, in_fp32, by_sgd),
         "procedure": partial(comparisons, log_path(out, "1.0", "folds"), procedure.CHOSEN),
         "design": partial(comparisons, log_path(out, "2.0", "folds"), design.CHOSEN),
@@ -157,6 +158,8 @@ def experiments(out):
         found[name] = {
             "log": log,
             "test": results.final_accuracy(log),
+            "each": results.final_accuracies(log),
+            "device": next(iter(seeds.values()))["device"],
             "training": results.last_epoch(log, "train_accuracy"),
             "parameters": next(iter(seeds.values()))["parameters"],
         }

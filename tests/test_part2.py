@@ -193,6 +193,18 @@ def test_only_the_gradients_that_a_control_names_are_divided(name, slow):
     assert usual["softmax.weight"].any() and usual["conv1.bias"].any()
 
 
+def test_the_control_with_fewer_skips_has_the_solutions_weights_at_full_scale_and_skips_added_layers_alone():
+    torch.manual_seed(0)
+    solution_network = cures.scaled()
+    torch.manual_seed(0)
+    network = controls.CONTROLS["fewer_skips"].make_network()
+    for usual, found in zip(convolutions(solution_network), convolutions(network), strict=True):
+        assert torch.equal(usual.weight, found.weight)
+        assert found.scale == (0 if usual.scale == 0 else cures.ScaledConv2d.RELU)
+    blocks = [layer for layer in network if isinstance(layer, cures.Block)]
+    assert [len(convolutions(block)) for block in blocks] == [2] * 10
+
+
 def test_the_control_without_biases_has_none_in_convolutions():
     assert all(layer.bias is None for layer in convolutions(controls.unbiased_network()))
 
