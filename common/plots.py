@@ -137,11 +137,11 @@ def comparison(
         band = {"color": curve.color, "alpha": 0.2, "linewidth": 0}
         courses.fill_between(seeds[0]["iteration"], means.min(0), means.max(0), **band)
         last_epoch = training[:, -epoch:].mean(1)
-        shown = [("o", curve.color, test), ("^", "none", last_epoch)]
+        shown = [("o", curve.color, test, 0.0), ("^", "none", last_epoch, -0.22)]
         if unaugmented and curve.name in unaugmented:
-            shown.append(("s", "none", 100 * np.array(unaugmented[curve.name])))
-        for marker, face, values in shown:
-            places = np.full(len(values), position)
+            shown.append(("s", "none", 100 * np.array(unaugmented[curve.name]), 0.22))
+        for marker, face, values, aside in shown:  # beside one another, so that none hides another
+            places = np.full(len(values), position + aside)
             ends.plot(places, values, marker, color=curve.color, markerfacecolor=face, alpha=0.6, clip_on=False)
         above = min(*test, *last_epoch) < lowest + 15  # no room below
         place = max(*test, *last_epoch) if above else min(*test, *last_epoch)

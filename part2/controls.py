@@ -188,17 +188,14 @@ def answer(out):
 def ending(out, log):
     """G of the first convolution at the first step and in the last epoch, signals in trained networks, and accuracy.
 
-    `image_share` is the share of the last added layer's mean square that differs between images, by seed.
+    `image_share` is the share of the last added layer's mean square that differs between images.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     question, _, name = log.stem.partition("_")
-    course = [row for row in signals.course_of(out, question, name) if row["convolution"] == 1 + ADDED]
-    last = max((row["iteration"] for row in course), default=0)
-    shares = [row for row in course if row["iteration"] == last]
     return {
         "first_step": start,
         "end": end,
-        "image_share": [row["image_variance"] / row["mean_square"] if row["mean_square"] else 0.0 for row in shares],
+        "image_share": signals.image_share(out, question, name, ADDED),
         "kept_scale": signals.kept_scale(out, question, name, ADDED),
         "least_live": signals.least_live(out, question, name),
         "last_nonzero": signals.last_nonzero(log),

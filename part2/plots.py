@@ -142,7 +142,7 @@ def course(out: Path, question: str, curves: list[Curve]) -> None:
         len(WATCHED_SIGNALS), len(curves), figsize=size, sharex=True, sharey="row", squeeze=False
     )
     iterations = sorted({row["iteration"] for row in rows})
-    colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(iterations)))
+    colors = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(iterations)))
     for across, (label, value) in zip(panels, WATCHED_SIGNALS.items()):
         for axes, curve in zip(across, curves):
             for iteration, color in zip(iterations, colors):

@@ -180,13 +180,33 @@ def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, lis
 
     By number of iterations, a value for each seed; NaN where the signal is 0 after the first convolution.
     """
-    rows = course_of(out, question, name)
-    squares = {(row["iteration"], row["seed"], row["convolution"]): row["mean_square"] for row in rows}
+
+    def factor(layers: dict[int, dict]) -> float:
+        return layers[1 + added]["mean_square"] / (layers[1]["mean_square"] or np.nan)
+
+    return over_training(course_of(out, question, name), factor)
+
+
+def image_share(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
+    """The share of the mean square after the last of `added` convolutions that differs from image to image.
+
+    By number of iterations, a value for each seed; 0 where there is no signal.
+    """
+
+    def share(layers: dict[int, dict]) -> float:
+        return layers[1 + added]["image_variance"] / (layers[1 + added]["mean_square"] or 1.0)
+
+    return over_training(course_of(out, question, name), share)
+
+
+def over_training(course: list[dict], measure: Callable[[dict[int, dict]], float]) -> dict[str, list[float]]:
+    """`measure` of the rows by convolution, for each seed, by number of iterations."""
+    layers: dict[tuple[int, int], dict[int, dict]] = {}
+    for row in course:
+        layers.setdefault((row["iteration"], row["seed"]), {})[row["convolution"]] = row
     found: dict[str, list[float]] = {}
-    for iteration, seed, convolution in squares:
-        if convolution == 1:
-            factor = squares[iteration, seed, 1 + added] / (squares[iteration, seed, 1] or np.nan)
-            found.setdefault(str(iteration), []).append(factor)
+    for (iteration, _), rows in layers.items():
+        found.setdefault(str(iteration), []).append(measure(rows))
     return found
 
 

@@ -64,7 +64,7 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
     figure, grid = plt.subplots(
         lines, 12, figsize=(FULL_WIDTH, 1.04 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.25]
     )
-    figure.get_layout_engine().set(w_pad=0.02)  # inches
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # inches
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, *images), cells in zip(shown, grid.reshape(-1, 3)):
@@ -197,12 +197,12 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
         )
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],
-        xlim=(-0.5, len(numbers) - 0.5), ylim=(0, 104), ylabel="accuracy (%)",
+        xlim=(-0.5, len(numbers) - 0.5), ylim=(-4, 104), ylabel="accuracy (%)",
     )  # fmt: skip
     rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
         points = [(row["epsilon"], 100 * row["accuracy"]) for row in rows if row["inputs"] == inputs]
-        steps.plot(*zip(*points), **style)
+        steps.plot(*zip(*points), **style, markersize=4)
     steps.set_xscale("log", base=2)
     ticks = sorted({row["epsilon"] for row in rows})
     steps.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -18,6 +18,7 @@ from part2.signals import (
     BATCHNORM_FACTOR,
     DEFAULT_FACTOR,
     dead_from,
+    image_share,
     kept_scale,
     least_live,
     lowest_epoch,
@@ -188,6 +189,7 @@ def test_the_course_of_training_by_hand(tmp_path):
     assert dead_from(tmp_path, "2.3", "a") == [{"seed": 1, "iteration": 10, "convolution": 2}]
     assert [row["live"] for row in least_live(tmp_path, "2.3", "a")] == [0.5, 0.0]
     assert kept_scale(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [10.0] * 2, "30": [30.0] * 2}
+    assert image_share(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [0.01] * 2, "30": [1 / 900] * 2}
 
 
 def test_the_lowest_epoch_is_that_of_the_lowest_median(tmp_path):
