@@ -91,7 +91,7 @@ def signal_curves(
     the last convolution's. For its first network, the predicted difference between images is drawn as well.
     """
     table = log_path(out, question, "signals")
-    figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.4))
+    figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2))
     figure.get_layout_engine().set(wspace=0.06)
     for network, curve in curves.items():
         depth = column(table, network, "convolution")[0]

@@ -6,9 +6,9 @@ procedure: the gradients of the parameters that SGD trains, such as biases and g
 0.1. Cures i to iii, and 2.3's network with `--cures none`, also have half of Muon's learning rate.
 
 `--procedure` trains cures with another procedure than their own: Part 1's (unchanged), with clipping (clipped), or with
-clipping and half the rate (halved). The cures he, residual, scaled_chain and scaled have, in this
-order, neither part of the solution, residual blocks alone, standardized weights alone, and both, which separates the
-effects of the two parts.
+clipping and half the rate (halved). The cures he, residual, scaled_chain and scaled have, in this order, neither part
+of the solution, residual blocks alone, standardized weights alone, and both, which separates the effects of the two
+parts. part2/controls.py has the solution with fewer skips, and without clipping but with smaller steps.
 
 Predict before you run: is it enough to preserve the gradients' scale in a new network?
 """

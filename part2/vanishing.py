@@ -22,7 +22,8 @@ It learns nothing: gradients do not reach its first layers, and images do not re
 Predict before you run: by how many powers of ten is the gradient smaller after the first convolution than after the
 last?
 
-part2/explore.py shows this for other networks. part2/controls.py has the controls: other depths, BatchNorm, plain SGD.
+part2/explore.py shows this for other networks. part2/controls.py has the controls: other depths, BatchNorm, plain SGD,
+and networks in which (a) or (b) is repaired. With smaller steps, either repair is sufficient to learn something.
 """
 
 import math

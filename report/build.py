@@ -55,6 +55,7 @@ def sources(out):
         "runs": partial(experiments, out),
         "fp32": partial(precision, out, in_fp32),
         "sgd": partial(experiments, by_sgd),
+        "long": partial(experiments, trial_beside(out, {"iterations": 8000})),
         "gpu": partial(experiments, out / "checks" / "nvidia-h200"),
         "totals": partial(totals, out, in_fp32, by_sgd),
         "procedure": partial(comparisons, log_path(out, "1.0", "folds"), procedure.CHOSEN),
