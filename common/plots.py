@@ -22,7 +22,7 @@ HALF_WIDTH, FULL_WIDTH = 3.4, 6.9  # widths in the report, inches
 
 matplotlib.rcdefaults()  # ignores any matplotlibrc
 matplotlib.use("Agg")  # files only: no window system needed
-plt.rc("figure", figsize=(HALF_WIDTH, 1.8))
+plt.rc("figure", figsize=(HALF_WIDTH, 1.65))
 plt.rc("figure.constrained_layout", use=True)
 plt.rc("font", family="STIXGeneral", size=9)  # as in the report
 plt.rc("mathtext", fontset="stix")

@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
     logarithmic axis cannot show, each seed has a line in a gray strip below.
     """
-    size = (HALF_WIDTH, 1.8) if len(logs) == 1 else (FULL_WIDTH, 2.1)
+    size = (HALF_WIDTH, 1.65) if len(logs) == 1 else (FULL_WIDTH, 2.1)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # Exponents of ten. The strip for G = 0 is a sixth as high as the range of G.

@@ -40,6 +40,7 @@ from report.runs import trial_beside
 TEXT = ROOT / "report" / "report.typ"
 FONTS = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("[!L]*.ttf"))  # not LastResort's boxes
 MOST_PAGES = 10  # before the appendix
+LONG = 8000  # iterations, four times the assignment's
 QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
 
 
@@ -51,11 +52,13 @@ def answers(out):
 def sources(out):
     """The function that each part of `answers` comes from."""
     in_fp32, by_sgd = trial_beside(out, {"precision": "fp32"}), trial_beside(out, {"optimizer": "sgd"})
+    long = trial_beside(out, {"iterations": LONG})
     return {
         "runs": partial(experiments, out),
         "fp32": partial(precision, out, in_fp32),
         "sgd": partial(experiments, by_sgd),
-        "long": partial(experiments, trial_beside(out, {"iterations": 8000})),
+        "long": partial(experiments, long),
+        "longer": partial(longer, out, long),
         "gpu": partial(experiments, out / "checks" / "nvidia-h200"),
         "totals": partial(totals, out, in_fp32, by_sgd),
         "procedure": partial(comparisons, log_path(out, "1.0", "folds"), procedure.CHOSEN),
@@ -135,6 +138,13 @@ def gains(out):
     """The gain of 1.3 and 1.4 over the previous question, paired by seed."""
     logs = [script.CURVE.log(out) for script in (normalize, flip, crop)]
     return dict(zip(("1.3", "1.4"), map(results.paired_difference, logs[1:], logs)))
+
+
+def longer(out, long):
+    """The effect of `LONG` training on 1.3 and 1.4, and the gain of 1.4 over 1.3 after it, paired by seed."""
+    names = {script.CURVE.name: script.CURVE for script in (flip, crop)}
+    found = {name: results.paired_difference(curve.log(long), curve.log(out)) for name, curve in names.items()}
+    return found | {"gain": results.paired_difference(crop.CURVE.log(long), flip.CURVE.log(long))}
 
 
 def solutions(out):
