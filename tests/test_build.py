@@ -24,7 +24,7 @@ def copy(tmp_path_factory):
     """What the report is made from, where it may be changed."""
     out = tmp_path_factory.mktemp("report")
     trials = {f"{run.folder(REPORT).relative_to(REPORT)}/logs" for run in RUNS}
-    for name in ("weights", "figures", *trials):
+    for name in ("weights", "figures", "checks", *trials):
         shutil.copytree(REPORT / name, out / name)
     return out
 
