@@ -35,7 +35,7 @@ from common.gradients import convolutions
 from common.plots import BLACK, VERMILION, drawn
 from common.records import within
 from common.settings import PLAIN_SGD, Settings
-from part2 import accuracy, cures, plots, signals, vanishing
+from part2 import accuracy, cures, plots, signals, solution, vanishing
 from part2.accuracy import prepare
 from part2.cures import Block, ScaledConv2d
 from part2.networks import ADDED, GhostBatchNorm2d, batchnorm_network, deep_network, designed_network
@@ -179,7 +179,7 @@ def draw(out):
 def answer(out):
     """For each number of added layers and each control: the first convolution's G and the outcome of training."""
     by_depth = {kind: {str(added): log for added, log in logs.items()} for kind, logs in logs_by_depth(out).items()}
-    chosen = {vanishing.EXPERIMENT.name: vanishing.EXPERIMENT, **CONTROLS}
+    chosen = {each.name: each for each in (vanishing.EXPERIMENT, solution.experiment_of("none"))} | CONTROLS
     logs = {name: results.log_path(out, each.question, name) for name, each in chosen.items()}
     groups = by_depth | {"controls": {name: log for name, log in logs.items() if results.finished(log)}}
     return {group: {name: ending(out, log) for name, log in of.items()} for group, of in groups.items()}
@@ -195,6 +195,7 @@ def ending(out, log):
     return {
         "first_step": start,
         "end": end,
+        "kept_gradient": signals.kept_gradient(out, question, name, ADDED),
         "image_share": signals.image_share(out, question, name, ADDED),
         "kept_scale": signals.kept_scale(out, question, name, ADDED),
         "least_live": signals.least_live(out, question, name),

@@ -137,7 +137,7 @@ def course(out: Path, question: str, curves: list[Curve]) -> None:
     curves = [curve for curve in curves if watched[curve.name]]
     if not curves:
         return
-    size = (FULL_WIDTH, 1.1 * len(WATCHED_SIGNALS) + 0.6)
+    size = (FULL_WIDTH, 0.88 * len(WATCHED_SIGNALS) + 0.6)
     figure, panels = plt.subplots(
         len(WATCHED_SIGNALS), len(curves), figsize=size, sharex=True, sharey="row", squeeze=False
     )

@@ -187,6 +187,18 @@ def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, lis
     return over_training(course_of(out, question, name), factor)
 
 
+def kept_gradient(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
+    """The factor on the gradient's scale from the last of `added` convolutions back to the first convolution.
+
+    By number of iterations, a value for each seed; NaN where no gradient reaches the last of them.
+    """
+
+    def factor(layers: dict[int, dict]) -> float:
+        return layers[1]["gradient"] / (layers[1 + added]["gradient"] or np.nan)
+
+    return over_training(course_of(out, question, name), factor)
+
+
 def image_share(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
     """The share of the mean square after the last of `added` convolutions that differs from image to image.
 

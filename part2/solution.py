@@ -171,8 +171,9 @@ def draw(out):
         xlabel="network",
     )
     plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
-    clipped = [curve_of(name)._replace(name=experiment_of(name, "clipped").name, label=PARTS[name]) for name in PARTS]
-    plots.course(out, "2.4", clipped)
+    parts = {experiment_of(name, "clipped").name: what for name, what in PARTS.items() if name != SOLUTION}
+    parts["fewer_skips"] = PARTS[SOLUTION]  # of part2/controls.py; the solution has further skips
+    plots.course(out, "2.4", [Curve("2.4", name, what) for name, what in parts.items()])
     solution = curve_of(SOLUTION).log(out)
     if results.finished(solution):
         plots.gradient_curves(out, "2.4", {"The solution": solution})
@@ -181,10 +182,12 @@ def draw(out):
 def answer(out):
     """The table, the comparison of parts and procedures, the solution's overfitting, and what its added layers do.
 
-    `gradient_factor` is the factor by which each added layer of a new network scales the gradient; `kept_scale`, that
-    by which all of them together scale the signals' mean square during training with clipped gradients. `end` is
-    the range of G over the solution's added layers in the last epoch, and `without_branches` the accuracy without them.
+    `gradient_factor` is the factor by which each added layer of a new network scales the gradient; `kept_scale` and
+    `kept_gradient`, those by which all of them together scale the signals' mean square and the gradient during
+    training with clipped gradients. `end` is the range of G over the solution's added layers in the last epoch, and
+    `without_branches` the accuracy without them.
     """
+    clipped = {name: experiment_of(name, "clipped").name for name in PARTS}
     signals_table = results.log_path(out, "2.4", "signals")
     branches = results.read_rows(results.log_path(out, "2.4", "branches"))
     solution = curve_of(SOLUTION).log(out)
@@ -192,9 +195,8 @@ def answer(out):
     return {
         "table": table(out),
         "factorial": factorial(out),
-        "kept_scale": {
-            name: signals.kept_scale(out, "2.4", experiment_of(name, "clipped").name, ADDED) for name in PARTS
-        },
+        "kept_scale": {name: signals.kept_scale(out, "2.4", label, ADDED) for name, label in clipped.items()},
+        "kept_gradient": {name: signals.kept_gradient(out, "2.4", label, ADDED) for name, label in clipped.items()},
         "overfitting": overfitting.of(out, "2.4", solution),
         "end": {"least": float(min(of_added)), "largest": float(max(of_added))},
         "without_branches": results.mean_of([row["accuracy"] for row in branches]) if branches else None,

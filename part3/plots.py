@@ -177,7 +177,7 @@ def spectra(out: Path, table: Path) -> None:
 
 def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.0), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.8), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":", "label": "original"},
         "random signs": {"color": GREEN, "marker": "^", "linestyle": "--", "label": "random signs"},
@@ -193,7 +193,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
         reach = [[accuracy - low], [high - accuracy]]
         groups.errorbar(place, accuracy, reach, color=style["color"], marker=style["marker"], capsize=3)
         groups.annotate(
-            f"{accuracy:.0f}", (place, low), (0, -3), textcoords="offset points", ha="center", va="top", fontsize=8
+            f"{accuracy:.0f}", (place, low), (0, -6), textcoords="offset points", ha="center", va="top", fontsize=8
         )
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],
