@@ -210,8 +210,9 @@ def answer(out):
         "images": rows[0]["images"],
         "steps_taken": STEPS,
         "resampled": RESAMPLED,
-        "accuracy": {source: {row["victim"]: row["accuracy"] for row in rows if row["source"] == source}
-                     for source in dict.fromkeys(row["source"] for row in rows)},
+        **{column: {source: {row["victim"]: row[column] for row in rows if row["source"] == source}
+                    for source in dict.fromkeys(row["source"] for row in rows)} for column in ("accuracy", "cosine")},
+        "compared": list(NETWORKS),
         "compared_pairs": sum(row["source"] not in FLOORS for row in rows),
         "correlations": correlations(rows),
         "steps": results.read_rows(tables_in(out)["steps"]),

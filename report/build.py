@@ -121,7 +121,11 @@ def totals(out, in_fp32, by_sgd):
     return {
         **dict(zip(("runs", "by_sgd", "in_fp32"), map(len, runs))),
         "hours": sum(row["seconds"] for row in rows) / 3600,
-        "torch": sorted({row["torch"] for row in rows}),
+        "torch": {  # by device; the last are early runs
+            "cpu": sorted({row["torch"] for row in rows if row["device"] == "cpu" and row["processor"]}),
+            "gpu": sorted({row["torch"] for row in rows if row["device"] != "cpu"}),
+            "early": sorted({row["torch"] for row in rows if not row["processor"]}),
+        },
     }
 
 
