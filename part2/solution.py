@@ -13,7 +13,6 @@ parts. part2/controls.py has the solution with fewer skips, and without clipping
 Predict before you run: is it enough to preserve the gradients' scale in a new network?
 """
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -184,21 +183,17 @@ def answer(out):
 
     `gradient_factor` is the factor by which each added layer of a new network scales the gradient; `kept_scale` and
     `kept_gradient`, those by which all of them together scale the signals' mean square and the gradient during
-    training with clipped gradients. `end` is the range of G over the solution's added layers in the last epoch, and
-    `without_branches` the accuracy without them.
+    training with clipped gradients. `without_branches` is the solution's accuracy without its added layers.
     """
     clipped = {name: experiment_of(name, "clipped").name for name in PARTS}
     signals_table = results.log_path(out, "2.4", "signals")
     branches = results.read_rows(results.log_path(out, "2.4", "branches"))
-    solution = curve_of(SOLUTION).log(out)
-    of_added = signals.start_and_end(solution)[1][1 : 1 + ADDED] if results.finished(solution) else [math.nan]
     return {
         "table": table(out),
         "factorial": factorial(out),
         "kept_scale": {name: signals.kept_scale(out, "2.4", label, ADDED) for name, label in clipped.items()},
         "kept_gradient": {name: signals.kept_gradient(out, "2.4", label, ADDED) for name, label in clipped.items()},
-        "overfitting": overfitting.of(out, "2.4", solution),
-        "end": {"least": float(min(of_added)), "largest": float(max(of_added))},
+        "overfitting": overfitting.of(out, "2.4", curve_of(SOLUTION).log(out)),
         "without_branches": results.mean_of([row["accuracy"] for row in branches]) if branches else None,
         "gradient_factor": {name: signals.gradient_factor(signals_table, name, ADDED) for name in CURES},
     }
