@@ -23,7 +23,8 @@ Predict before you run: by how many powers of ten is the gradient smaller after 
 last?
 
 part2/explore.py shows this for other networks. part2/controls.py has the controls: other depths, BatchNorm, plain SGD,
-and networks in which (a) or (b) is repaired. With smaller steps, either repair is sufficient to learn something.
+and networks in which (a) or (b) is repaired. With smaller steps, they learn something if (b) is; if only (a) is, not
+every seed does.
 """
 
 import math
