@@ -193,7 +193,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
         reach = [[accuracy - low], [high - accuracy]]
         groups.errorbar(place, accuracy, reach, color=style["color"], marker=style["marker"], capsize=3)
         groups.annotate(
-            f"{accuracy:.0f}", (place, low), (0, -6), textcoords="offset points", ha="center", va="top", fontsize=8
+            f"{accuracy:.0f}", (place, accuracy), (5, 0), textcoords="offset points", va="center", fontsize=8
         )
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],

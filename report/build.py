@@ -145,9 +145,16 @@ def gains(out):
 
 
 def longer(out, long):
-    """The effect of `LONG` training on 1.3 and 1.4, and the gain of 1.4 over 1.3 after it, paired by seed."""
+    """The effect of `LONG` training on 1.3 and 1.4, and 1.4's gain over 1.3 before and after it, paired by seed."""
     names = {script.CURVE.name: script.CURVE for script in (flip, crop)}
     found = {name: results.paired_difference(curve.log(long), curve.log(out)) for name, curve in names.items()}
+    seeds = results.runs(crop.CURVE.log(long))
+    before = [
+        results.runs(crop.CURVE.log(out))[seed]["test_accuracy"]
+        - results.runs(flip.CURVE.log(out))[seed]["test_accuracy"]
+        for seed in seeds
+    ]
+    found["gain before"] = results.Difference.of(before) if len(before) > 1 else None
     return found | {"gain": results.paired_difference(crop.CURVE.log(long), flip.CURVE.log(long))}
 
 
