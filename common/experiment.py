@@ -63,7 +63,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> Path:
         cifar = experiment.trained_on(data.load(arguments.data_dir, arguments.device))
         code = records.commit()
     else:
-        refuse_mixture(log, [*(row for row in kept if row["setup"]), setup | arguments.asked])
+        refuse_mixture(log, [*(row for row in kept if row["setup"] and is_comparable(row)), setup | arguments.asked])
         print(f"{log} already has these seeds; to repeat them, use --retrain or --out")
     for seed in wanted:
         checkpoint = checkpoint_path(log, seed)
@@ -111,6 +111,11 @@ def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
     code = [records.code_of(part) for part in (experiment.make_network, experiment.prepare)]
     shared = f"{experiment.make_network()} {code} {settings_of(experiment, arguments)}"
     return hashlib.sha256(shared.encode()).hexdigest()[:12]
+
+
+def is_comparable(row: dict) -> bool:
+    """Whether a row's hash of its setup can be compared: versions of PyTorch describe the same layers differently."""
+    return row["torch"] == str(torch.__version__)
 
 
 def settings_of(experiment: Experiment, arguments: argparse.Namespace) -> Settings:

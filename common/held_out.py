@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from common import data, experiment, options
 from common.data import Cifar
-from common.experiment import Experiment, is_measured
+from common.experiment import Experiment
 from common.networks import logits_of
 from common.records import RecordError, merge_rows, within
 from common.results import Difference, log_path, read_rows, refuse_mixture
@@ -51,7 +51,7 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
             name = re.sub(r"[^A-Za-z0-9.]+", "-", candidate.name)  # for a file name
             checkpoint = table.parents[1] / "checkpoints" / f"{table.stem}_{name}_fold{fold}_seed{seed}.pt"
             checkpoints.append((checkpoint, experiment.settings_of(candidate, arguments).iterations))
-            if arguments.retrain or not is_measured(table, key | setup):
+            if arguments.retrain or not is_logged(table, key, setup):
                 wanted.append((candidate, key, setup, checkpoint))
     kept = [row for row in read_rows(table) if not any(key.items() <= row.items() for _, key, *_ in wanted)]
     # All folds of a candidate must come from one machine. Different candidates may come from different processors,
@@ -67,7 +67,7 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
         cifar = data.load(arguments.data_dir, arguments.device)
     for candidate, key, setup, checkpoint in wanted:
         with experiment.alone(checkpoint):
-            if not arguments.retrain and is_measured(table, key | setup):
+            if not arguments.retrain and is_logged(table, key, setup):
                 continue  # another process trained it
             rest = split(cifar, key["fold"])
             network, columns, seconds = experiment.train_seed(candidate, key["seed"], rest, arguments, checkpoint)
@@ -95,6 +95,12 @@ def compare(question: str, candidates: list[Experiment], arguments: argparse.Nam
     for name, (accuracy, difference) in comparisons(table, baseline).items():
         print(f"{accuracy:.2%}  {name}" + (f": {difference}" if difference else ""))
     return table
+
+
+def is_logged(table: Path, key: dict[str, str | int], setup: dict[str, str]) -> bool:
+    """Whether `table` has a row with this key, whose setup has not changed."""
+    rows = [row for row in read_rows(table) if key.items() <= row.items()]
+    return any(row["setup"] == setup["setup"] or not experiment.is_comparable(row) for row in rows)
 
 
 def split(cifar: Cifar, fold: int) -> Cifar:

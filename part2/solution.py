@@ -171,7 +171,7 @@ def draw(out):
     )
     plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
     parts = {experiment_of(name, "clipped").name: what for name, what in PARTS.items() if name != SOLUTION}
-    parts["fewer_skips"] = PARTS[SOLUTION]  # of part2/controls.py; the solution has further skips
+    parts |= {"fewer_skips": PARTS[SOLUTION], SOLUTION: "the solution"}  # the first is of part2/controls.py
     plots.course(out, "2.4", [Curve("2.4", name, what) for name, what in parts.items()])
     solution = curve_of(SOLUTION).log(out)
     if results.finished(solution):

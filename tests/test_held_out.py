@@ -87,6 +87,9 @@ def test_none_is_trained_twice_but_one_that_has_changed(tmp_path, monkeypatch, c
         with pytest.raises(SystemExit):
             run("--folds", "2")
         assert "torch is" in capsys.readouterr().err and not trained
+        patch.setattr(experiment, "hash_of_setup", lambda *_: "as this version describes the layers")
+        run("--folds", "1")
+        assert not trained
         few["mine"] = few[first]  # which has no rows of another machine
         run("--folds", "2", "--candidates", "mine")
 

@@ -350,6 +350,8 @@ def test_seeds_of_unlike_machines_have_no_mean(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "2.0")
         assert "torch is 2.0 and" in refused("--seeds", "1", "--threads", "1")
+        patch.setattr(experiment, "hash_of_setup", lambda *_: "as this version describes the layers")
+        assert "already" in run()
     records.merge_rows(log.with_name("results.csv"), [row | {"seed": 1, "precision": "fp8"}], key=["seed"])
     with pytest.raises(RecordError, match="precision is .* and fp8"):
         final_accuracies(log)
