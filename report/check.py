@@ -115,7 +115,8 @@ def differing(record: Path) -> str:
         "threads": {torch.get_num_threads()},
         "torch": {str(torch.__version__)},
     }
-    rows = [row for seeds in results.read_results(record / "logs" / "results.csv").values() for row in seeds.values()]
+    runs_by_log = results.read_results(record / "logs" / "results.csv").values()
+    rows = [row for seeds in runs_by_log for row in seeds.values() if row["device"] == "cpu"]
     logged = {name: {row[name] for row in rows if row[name]} for name in here}
     words = [
         f"{name} {', '.join(map(str, here[name]))} instead of {', '.join(sorted(map(str, logged[name])))}"

@@ -4,8 +4,9 @@ import argparse
 import shutil
 
 import pytest
+import torch
 
-from common import results
+from common import records, results
 from common.options import REPORT
 from part3.networks import NETWORKS, weights_of
 from report import check
@@ -88,3 +89,11 @@ def test_the_whole_check_trains_apart_and_says_whether_anything_differs(altered,
     output = capsys.readouterr().out
     assert commands == ["part1/raw.py --seeds 0"]
     assert output.splitlines()[-1].endswith("0 different") != altered
+
+
+def test_a_processor_is_compared_with_runs_on_processors_alone(tmp_path):
+    here = {"processor": records.processor(torch.device("cpu")), "torch": str(torch.__version__)}
+    rows = [row | here for row in records.read_rows(REPORT / "logs" / "results.csv") if row["device"] == "cuda"]
+    (tmp_path / "logs").mkdir()
+    records.write_rows(tmp_path / "logs" / "results.csv", rows[:1])
+    assert f"torch {torch.__version__} instead of" in check.differing(tmp_path)
