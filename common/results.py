@@ -252,12 +252,14 @@ def mean_of(accuracies: list[float]) -> Accuracy:
     return Accuracy(statistics.mean(accuracies), deviation, len(accuracies))
 
 
-def paired_difference(log: Path, baseline: Path) -> Difference | None:
-    """Mean difference of test accuracy over the seeds of both logs; None if they share fewer than two seeds."""
+def paired_difference(log: Path, baseline: Path, of: Path | None = None) -> Difference | None:
+    """Mean difference of test accuracy over the seeds of both logs; None if they share fewer than two seeds.
+
+    With `of`, over those seeds that this third log has as well.
+    """
     first, second = runs(log), runs(baseline)
-    differences = [
-        first[seed]["test_accuracy"] - second[seed]["test_accuracy"] for seed in sorted(first.keys() & second.keys())
-    ]
+    seeds = first.keys() & second.keys() & (runs(of) if of else first).keys()
+    differences = [first[seed]["test_accuracy"] - second[seed]["test_accuracy"] for seed in sorted(seeds)]
     return Difference.of(differences) if len(differences) > 1 else None
 
 

@@ -43,6 +43,9 @@ from part2.solution import CLIPPED, HALVED
 
 MOST = 100  # most added layers for `--depth`
 GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
+# Muon's eps in `no_epsilon`. With a smaller one, once gradients are 0 and the momentum fades, float32 could not compute
+# the momentum's norm.
+TINY = 1e-20
 SLOWNESS = 100  # what `slow_softmax` and `slow_others` divide gradients by
 
 
@@ -136,14 +139,13 @@ CONTROLS = {
         control("forward", partial(mended_network, GAIN, 1.0)),
         control("both", partial(mended_network, GAIN, GAIN)),
         control("unbiased", unbiased_network),
-        # Not smaller: once gradients are 0 and the momentum fades, float32 could not compute the momentum's norm.
-        control("no_epsilon", settings=Settings(epsilon=1e-20)),
+        control("no_epsilon", settings=Settings(epsilon=TINY)),
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)),
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
-        control("no_epsilon_halved", settings=replace(HALVED, epsilon=1e-20)),
+        control("no_epsilon_halved", settings=replace(HALVED, epsilon=TINY)),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
         control("slow_others", partial(slow_network, False), question="2.4"),
         control("fewer_skips", fewer_skips_network, CLIPPED, question="2.4"),

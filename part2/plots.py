@@ -9,7 +9,7 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 
-from common.plots import BLACK, BLUE, FULL_WIDTH, HALF_WIDTH, Curve, save
+from common.plots import BLACK, BLUE, FULL_WIDTH, Curve, save
 from common.records import replacing
 from common.results import final_accuracies, log_path, read_rows
 from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
     logarithmic axis cannot show, each seed has a line in a gray strip below.
     """
-    size = (HALF_WIDTH, 1.65) if len(logs) == 1 else (FULL_WIDTH, 2.1)
+    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.1)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # Exponents of ten. The strip for G = 0 is a sixth as high as the range of G.

@@ -210,13 +210,21 @@ def answer(out):
         "images": rows[0]["images"],
         "steps_taken": STEPS,
         "resampled": RESAMPLED,
-        **{column: {source: {row["victim"]: row[column] for row in rows if row["source"] == source}
-                    for source in dict.fromkeys(row["source"] for row in rows)} for column in ("accuracy", "cosine")},
+        "accuracy": by_pair(rows, "accuracy"),
+        "cosine": by_pair(rows, "cosine"),
         "compared": list(NETWORKS),
         "compared_pairs": sum(row["source"] not in FLOORS for row in rows),
         "correlations": correlations(rows),
         "steps": results.read_rows(tables_in(out)["steps"]),
-    }  # fmt: skip
+    }
+
+
+def by_pair(rows, column):
+    """The column's values by source and target."""
+    found = {}
+    for row in rows:
+        found.setdefault(row["source"], {})[row["victim"]] = row[column]
+    return found
 
 
 def main():

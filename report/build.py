@@ -35,12 +35,11 @@ from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
 from part3 import controls as transfer_controls
 from report import figures, trace
-from report.runs import trial_beside
+from report.runs import LONG, trial_beside
 
 TEXT = ROOT / "report" / "report.typ"
 FONTS = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("[!L]*.ttf"))  # not LastResort's boxes
 MOST_PAGES = 10  # before the appendix
-LONG = 8000  # iterations, four times the assignment's
 QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
 
 
@@ -146,16 +145,12 @@ def gains(out):
 
 def longer(out, long):
     """The effect of `LONG` training on 1.3 and 1.4, and 1.4's gain over 1.3 before and after it, paired by seed."""
-    names = {script.CURVE.name: script.CURVE for script in (flip, crop)}
-    found = {name: results.paired_difference(curve.log(long), curve.log(out)) for name, curve in names.items()}
-    seeds = results.runs(crop.CURVE.log(long))
-    before = [
-        results.runs(crop.CURVE.log(out))[seed]["test_accuracy"]
-        - results.runs(flip.CURVE.log(out))[seed]["test_accuracy"]
-        for seed in seeds
-    ]
-    found["gain before"] = results.Difference.of(before) if len(before) > 1 else None
-    return found | {"gain": results.paired_difference(crop.CURVE.log(long), flip.CURVE.log(long))}
+    before, after = ([script.CURVE.log(folder) for script in (flip, crop)] for folder in (out, long))
+    return {
+        **dict(zip(("flip", "crop"), map(results.paired_difference, after, before))),
+        "gain before": results.paired_difference(*before[::-1], of=after[1]),
+        "gain": results.paired_difference(*after[::-1]),
+    }
 
 
 def solutions(out):

@@ -63,6 +63,7 @@ def test_means_and_differences_by_hand(tmp_path):
     assert results.final_accuracy(raw) == pytest.approx((0.625, 0.125 * 2**0.5, 2))
     assert str(results.final_accuracy(raw)) == "62.50 ± 17.68 % (n = 2)"
     assert results.paired_difference(flip, raw) == pytest.approx((0.125, 0.125, 2))  # over the seeds of both
+    assert results.paired_difference(flip, flip, of=raw) == (0, 0, 2) != results.paired_difference(flip, flip)
     assert str(results.paired_difference(raw, flip)).startswith("-12.50 ± 12.50 points")
     assert results.paired_difference(raw, log_path(tmp_path, "1.1", "crop")) is None
 
