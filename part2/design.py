@@ -179,6 +179,7 @@ CANDIDATES = {
     "identity initialization": (identity_started, prepare, Settings()),
     "wider by half, weight decay doubled": (wider, prepare, replace(Settings(), weight_decay=0.2)),
     "weight decay doubled": (designed_network, prepare, replace(Settings(), weight_decay=0.2)),
+    "plain weight decay 0.001": (designed_network, prepare, replace(Settings(), plain_weight_decay=1e-3)),
     "Muon's learning rate 0.08": (designed_network, prepare, replace(Settings(), learning_rate=0.08)),
     "norms kept": (designed_network, prepare, KEPT),
     "plain SGD": (designed_network, prepare, PLAIN_SGD),
