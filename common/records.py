@@ -32,10 +32,11 @@ class RecordError(Exception):
 
 def within(kind: type, smallest: float, largest: float) -> Callable[[str], int | float]:
     """Return a parser for a flag or table cell: an int or float in this range."""
+    whole_number = re.compile("[+-]?[0-9]+").fullmatch
 
     def parse(text: str) -> int | float:
         try:
-            if kind is int and not re.fullmatch("[+-]?[0-9]+", text):  # int() accepts 1_0 and non-ASCII digits
+            if kind is int and not whole_number(text):  # int() accepts 1_0 and non-ASCII digits
                 raise ValueError
             value = kind(text)
         except ValueError:
@@ -121,10 +122,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        if any(None in row or None in row.values() for row in rows):
-            raise ValueError("too many or too few cells")
-        return rows
+            reader = csv.reader(file, strict=True)
+            columns = next(reader, [])
+            return [dict(zip(columns, cells, strict=True)) for cells in reader if cells]
     except (ValueError, csv.Error) as error:
         raise RecordError(f"{path} is not a table in UTF-8 with comma-separated cells: fix it") from error
 

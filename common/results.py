@@ -150,14 +150,15 @@ def read_rows(path: Path) -> list[dict]:
         columns |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(found[0]) - len(columns))}
     if list(found[0]) != list(columns):
         raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: fix it")
+    parsers = [(name, KINDS[kind]) for name, kind in columns.items()]
     rows, keys = [], set()
     for line, cells in enumerate(found, start=2):
         row = {}
-        for name, kind in columns.items():
-            try:
-                row[name] = KINDS[kind](cells[name])
-            except (ValueError, ArgumentTypeError) as error:
-                raise RecordError(f"{path}, line {line}, {name}: {error}") from None
+        try:
+            for name, parse in parsers:
+                row[name] = parse(cells[name])
+        except (ValueError, ArgumentTypeError) as error:
+            raise RecordError(f"{path}, line {line}, {name}: {error}") from None
         key = tuple(row.values())[:in_key]
         if key in keys:
             raise RecordError(f"{path}, line {line}: a second row for {', '.join(map(str, key))}")

@@ -170,8 +170,9 @@ def measure(networks, images, labels):
 
 def rank_correlation(first, second):
     """Spearman's rank correlation; equal values get their mean rank; NaN where all values are equal."""
-    ranks = [[((values < value).sum() + (values <= value).sum()) / 2 for value in values] for values in (first, second)]
-    centered = np.array(ranks) - (len(first) / 2)  # the mean of such ranks
+    values = np.stack([first, second])[:, :, None]
+    below, equal_or_below = (values.mT < values).sum(2), (values.mT <= values).sum(2)
+    centered = (below + equal_or_below - len(first)) / 2  # less the mean rank
     size = np.sqrt((centered**2).sum(1).prod())
     return centered.prod(0).sum() / size if size else np.nan
 
