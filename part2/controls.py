@@ -11,10 +11,11 @@ unbiased             no convolution has a bias, so nothing common to all images 
 no_epsilon           Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
 adam                 Adam for all parameters; it also divides gradients by their size
 sgd_vanishing        plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
-backward_halved, …   backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
+backward_halved, …   backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
 slow_softmax         2.4's solution without clipping; the softmax layer's gradients are divided by 100
 slow_others          the same, with the gradients of the convolutions' biases and gains divided instead
 fewer_skips          2.4's solution without the skips of the original convolutions 3, 5 and 7
+standardized_added   the same, but only the added convolutions have standardized weights; the others are as in cure iii
 
 Predict before you run: which of these learn?
 """
@@ -126,6 +127,18 @@ def fewer_skips_network():
     return network
 
 
+def standardized_added_network():
+    """`fewer_skips_network`, with ordinary weights and He initialization in the original convolutions."""
+    layers = []
+    for _ in range(ADDED // 2):
+        first = ScaledConv2d(16, 16, kernel_size=5, padding=2)
+        second = ScaledConv2d(16, 16, kernel_size=5, padding=2, scale=0.0)
+        layers += [Block(first, nn.ReLU(), second), nn.ReLU()]
+    network = deep_network(layers)
+    cures.initialize_he(nn.ModuleList(each for each in convolutions(network) if not isinstance(each, ScaledConv2d)))
+    return network
+
+
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
     return Experiment(question, name, make_network, prepare, settings, log_gradients=True, watch=vanishing.watch)
 
@@ -145,10 +158,12 @@ CONTROLS = {
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
+        control("unbiased_halved", unbiased_network, HALVED),
         control("no_epsilon_halved", settings=replace(HALVED, epsilon=TINY)),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
         control("slow_others", partial(slow_network, False), question="2.4"),
         control("fewer_skips", fewer_skips_network, CLIPPED, question="2.4"),
+        control("standardized_added", standardized_added_network, CLIPPED, question="2.4"),
     )
 }
 
