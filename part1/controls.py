@@ -104,6 +104,7 @@ def answer(out):
 
     `crops_alone` is the gain from crops without flips, over 1.2.
     """
+    alone = results.log_path(out, "1.4", CROP_ALONE.name)
     logs = {
         "with BatchNorm": {
             "raw": raw.CURVE.log(out),
@@ -121,7 +122,7 @@ def answer(out):
             for kind, of in logs.items()
         },
         "divided minus raw": results.paired_difference(*(logs["with BatchNorm"][name] for name in ("divided", "raw"))),
-        "crops_alone": results.paired_difference(results.log_path(out, "1.4", CROP_ALONE.name), normalize.CURVE.log(out)),
+        "crops_alone": results.paired_difference(alone, normalize.CURVE.log(out)),
         "shifts": {" ".join(key): results.mean_of(accuracies) for key, accuracies in shifts.items()},
     }
 

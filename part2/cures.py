@@ -20,7 +20,7 @@ def he_initialized() -> nn.Sequential:
     return initialize_he(deep_network(added))
 
 
-def initialize_he(network: nn.Sequential) -> nn.Sequential:
+def initialize_he(network: nn.Module) -> nn.Module:
     for layer in convolutions(network):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)
