@@ -35,19 +35,19 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
     logarithmic axis cannot show, each seed has a line in a gray strip below.
     """
-    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.1)
+    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.4)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
-    # Exponents of ten. The strip for G = 0 is a sixth as high as the range of G.
+    # Exponents of ten. The strip for G = 0 is a third as high as the range of G.
     positive = np.log10(np.concatenate([values[values > 0] for values in magnitudes.values()]))
     top, bottom = positive.max(), positive.min()
-    strip = (top - bottom) / 6 if any((values == 0).any() for values in magnitudes.values()) else 0.0
+    strip = (top - bottom) / 3 if any((values == 0).any() for values in magnitudes.values()) else 0.0
     for axes, (title, values) in zip(panels.flat, magnitudes.items()):
         edges, middle = medians(values)
         iterations = np.arange(1, values.shape[-1] + 1)
         for layer, (label, style) in enumerate([("first convolution", FIRST), ("last convolution", LAST)]):
             for number, seed in enumerate(values[:, layer]):
-                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.3, linewidth=0.4)
+                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.2, linewidth=0.4)
                 height = bottom - strip * (0.3 + (layer + (number + 0.5) / len(values)) * 0.35)
                 zeros = np.where(seed == 0, 10.0**height, np.nan)
                 axes.plot(iterations, zeros, color=style["color"], linewidth=1)
@@ -115,7 +115,7 @@ def signal_curves(
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     backward.set(title="backward: gradient of the output", ylabel=r"RMS of $\partial\mathcal{L}/\partial z$")
-    forward.set(title="forward: variance between images", ylabel="variance")
+    forward.set(title="forward: variance between images", ylabel="variance of $z$")
     save(figure, out, f"{question}_signals")
 
 
@@ -170,13 +170,14 @@ def depth_points(out: Path, name: str, kinds: list[tuple[str, str, str, dict[int
     """
     figure, (accuracy, gradient) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2))
     accuracy.axhline(10, color="black", linestyle=":", label="chance")
-    for label, color, marker, logs in kinds:
+    for number, (label, color, marker, logs) in enumerate(kinds):
         style = {"color": color, "marker": marker, "linestyle": "none", "alpha": 0.6}
         accuracy.plot([], [], **style, label=label)
         for added, log in logs.items():
             values, starts = 100 * np.array(final_accuracies(log)), magnitudes_of(log)[:, 0, 0]
-            accuracy.plot([added] * len(values), values, **style)
-            gradient.plot([added] * len(starts), starts, **style)
+            place = added + 0.4 * number  # so that none hides another
+            accuracy.plot([place] * len(values), values, **style)
+            gradient.plot([place] * len(starts), starts, **style)
     accuracy.set(ylim=(0, 100), ylabel="test accuracy (%)", title="accuracy")
     gradient.set(yscale="log", ylabel=r"$G$", title="first convolution, first step")
     ticks = sorted({added for _, _, _, logs in kinds for added in logs})

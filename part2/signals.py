@@ -176,13 +176,13 @@ def course_of(out: Path, question: str, name: str) -> list[dict]:
 
 
 def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
-    """The factor on the signals' mean square from the first convolution to the last of `added` ones.
+    """The factor on the output's root mean square from the first convolution to the last of `added` ones.
 
     By number of iterations, a value for each seed; NaN where the signal is 0 after the first convolution.
     """
 
     def factor(layers: dict[int, dict]) -> float:
-        return layers[1 + added]["mean_square"] / (layers[1]["mean_square"] or np.nan)
+        return (layers[1 + added]["mean_square"] / (layers[1]["mean_square"] or np.nan)) ** 0.5
 
     return over_training(course_of(out, question, name), factor)
 

@@ -3,7 +3,8 @@
 Each cure preserves the gradient's scale from layer to layer at the start, in its own way (part2/cures.py). Without
 BatchNorm a step changes the network's output more. So the solution, cure iv, is trained with one change to the
 procedure: the gradients of the parameters that SGD trains, such as biases and gains, are clipped to a joint norm of
-0.1. Cures i to iii, and 2.3's network with `--cures none`, also have half of Muon's learning rate.
+0.1. Cures i to iii, and 2.3's network with `--cures none`, also have half of Muon's learning rate. Cure v has no weight
+decay instead.
 
 `--procedure` trains cures with another procedure than their own: Part 1's (unchanged), with clipping (clipped), or with
 clipping and half the rate (halved). The cures he, residual, scaled_chain and scaled have, in this order, neither part
@@ -62,7 +63,7 @@ CURES = {
     "residual": Cure(cures.residual, "iii", "(iii) residual blocks", PURPLE, (0, (5, 1))),
     "scaled": Cure(cures.scaled, "iv", "(iv) standardized weights, residual", BLUE, (0, (6, 1, 1, 1, 1, 1)), CLIPPED),
     "slowed": Cure(
-        cures.slowed_identity, "v", "(v) identity initialization, slowed", ORANGE, (0, (3, 1, 1, 1)), SLOWED
+        cures.slowed_identity, "v", "(v) slow layers", ORANGE, (0, (3, 1, 1, 1)), SLOWED
     ),
     "scaled_chain": Cure(cures.scaled_chain, "iv*", "(iv*) standardized weights alone", VIOLET, (0, (1, 3)), CLIPPED),
 }
@@ -182,7 +183,7 @@ def answer(out):
     """The table, the comparison of parts and procedures, the solution's overfitting, and what its added layers do.
 
     `gradient_factor` is the factor by which each added layer of a new network scales the gradient; `kept_scale` and
-    `kept_gradient`, those by which all of them together scale the signals' mean square and the gradient during
+    `kept_gradient`, those by which all of them together scale the output's root mean square and the gradient during
     training with clipped gradients. `without_branches` is the solution's accuracy without its added layers.
     """
     clipped = {name: experiment_of(name, "clipped").name for name in PARTS}

@@ -47,43 +47,29 @@ def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
 
 
 def pairs(out: Path, table: Path) -> None:
-    """Each original next to its adversarial image, with the network's category and confidence.
-
-    All of them for the report, and four for the README.
-    """
+    """Each original, its adversarial image and the amplified perturbation: all for the report, four for the README."""
     shown = read_pairs(out, table)
-    figure = side_by_side(shown)
-    figure.supxlabel("each pair: original (left), adversarial image (right)", fontsize=8)
-    save(figure, out, "3.1_adversarial")
+    save(side_by_side(shown), out, "3.1_adversarial")
     save(side_by_side(shown[::5]), out, "3.1_four", formats=["png"])
 
 
 def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure:
+    """Four groups a row: original, adversarial image, and their difference, times `AMPLIFIED`, around gray."""
     lines = -(-len(shown) // 4)  # rounded up
-    # Every third column is a gap between pairs.
+    # Every fourth column is a gap between groups.
     figure, grid = plt.subplots(
-        lines, 12, figsize=(FULL_WIDTH, 1.04 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.25]
+        lines, 16, figsize=(FULL_WIDTH, 0.9 * lines), squeeze=False, width_ratios=4 * [1, 1, 1, 0.2]
     )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # inches
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)  # inches
     for axes in grid.flat:
         axes.set_axis_off()
-    for (row, *images), cells in zip(shown, grid.reshape(-1, 3)):
-        for when, image, axes in zip(("before", "after"), images, cells):
+    for (row, original, adversarial), cells in zip(shown, grid.reshape(-1, 4)):
+        for when, image, axes in zip(("before", "after"), (original, adversarial), cells):
             category, confidence = CLASSES[row[f"category_{when}"]], row[f"confidence_{when}"]
             show(axes, image, f"{category}\n{100 * confidence:.1f} %")
-    return figure
-
-
-def perturbations(out: Path, table: Path) -> None:
-    """Each image's perturbation, amplified around gray."""
-    figure, grid = plt.subplots(2, 10, figsize=(FULL_WIDTH, 2.1))
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.flat):
         difference = 0.5 + AMPLIFIED * (adversarial - original)
-        show(axes, difference.clip(0, 1), f"{CLASSES[row['category']]}\n$L_\\infty$ = {row['linf']:.0f}")
-    figure.supxlabel(f"adversarial minus original, × {AMPLIFIED}, around gray; $L_\\infty$ in levels", fontsize=9)
-    save(figure, out, "3.1_perturbations")
+        show(cells[2], difference.clip(0, 1), f"× {AMPLIFIED}\n$L_\\infty$ = {row['linf']:.0f}")
+    return figure
 
 
 def attack_distributions(out: Path, table: Path) -> None:
@@ -159,13 +145,13 @@ def step_sizes(out: Path, table: Path) -> None:
 
 
 def spectra(out: Path, table: Path) -> None:
-    """Power of an attack's change at each spatial frequency, compared with natural images and random signs."""
+    """Power of an attack's perturbation at each spatial frequency, compared with natural images and random signs."""
     rows = read_rows(table)[1:]  # without frequency 0, the mean
     figure, axes = plt.subplots()
     for name, label, color, line in [
         ("natural", "natural images", BLACK, ":"),
-        ("change", "change by the attack", VERMILION, "-"),
-        ("random", "change with random signs", GREEN, "--"),
+        ("change", "perturbation", VERMILION, "-"),
+        ("random", "with random signs", GREEN, "--"),
     ]:
         axes.plot(
             [row["frequency"] for row in rows], [row[name] for row in rows], color=color, linestyle=line, label=label
@@ -177,11 +163,11 @@ def spectra(out: Path, table: Path) -> None:
 
 def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.8), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.6), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":", "label": "original"},
         "random signs": {"color": GREEN, "marker": "^", "linestyle": "--", "label": "random signs"},
-        "another's change": {"color": BLUE, "marker": "v", "linestyle": "-.", "label": "another image's change"},
+        "another's change": {"color": BLUE, "marker": "v", "linestyle": "-.", "label": "another image's perturbation"},
         "adversarial": {"color": VERMILION, "marker": "o", "linestyle": "-", "label": "adversarial"},
     }
     rows = [row for row in read_rows(table) if row["victim"] == victim]
@@ -193,7 +179,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
         reach = [[accuracy - low], [high - accuracy]]
         groups.errorbar(place, accuracy, reach, color=style["color"], marker=style["marker"], capsize=3)
         groups.annotate(
-            f"{accuracy:.0f}", (place, accuracy), (5, 0), textcoords="offset points", va="center", fontsize=8
+            f"{accuracy:.0f}", (place, accuracy), (4, 6), textcoords="offset points", va="center", fontsize=8
         )
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],

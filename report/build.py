@@ -34,6 +34,7 @@ from part2 import accuracy, controls, design, gradients, signals, solution, vani
 from part2.networks import describe, designed_network
 from part3 import adversarial, attack, transfer
 from part3 import controls as transfer_controls
+from part3 import plots as adversarial_plots
 from report import figures, trace
 from report.runs import LONG, trial_beside
 
@@ -106,6 +107,7 @@ def constants():
         "signal_images": signals.IMAGES,
         "initializations": signals.INITIALIZATIONS,
         "confidence": attack.CONFIDENCE,
+        "amplified": adversarial_plots.AMPLIFIED,
         "classes": list(CLASSES),
     }
 
@@ -178,6 +180,7 @@ def experiments(out):
             "each": results.final_accuracies(log),
             "device": next(iter(seeds.values()))["device"],
             "training": results.last_epoch(log, "train_accuracy"),
+            "losses": [columns["loss"][:2].tolist() for columns in results.read_log(log).values()],
             "parameters": next(iter(seeds.values()))["parameters"],
         }
     return found

@@ -181,7 +181,7 @@ def test_every_run_is_checked_before_anything_is_drawn(copy, monkeypatch):
     monkeypatch.setattr(figures, "SCRIPTS", ())
     figures.draw(copy)
     for name, damage, command in [
-        ("2.3_depth2", lambda text: text[: text.rindex("\n", 0, -1) + 1], "part2/controls.py --depth 2 5 10"),
+        ("2.3_depth2", lambda text: text[: text.rindex("\n", 0, -1) + 1], "part2/controls.py --depth 0 2 5 10"),
         ("3.2_matrix", lambda text: text.replace("500", "many"), "part3/transfer.py"),
     ]:
         path = copy / "logs" / f"{name}.csv"

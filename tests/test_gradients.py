@@ -194,7 +194,7 @@ def test_the_course_of_training_by_hand(tmp_path):
     write_rows(log_path(tmp_path, "2.3", "course"), rows)
     assert dead_from(tmp_path, "2.3", "a") == [{"seed": 1, "iteration": 10, "convolution": 2}]
     assert [row["live"] for row in least_live(tmp_path, "2.3", "a")] == [0.5, 0.0]
-    assert kept_scale(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [10.0] * 2, "30": [30.0] * 2}
+    assert kept_scale(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [10**0.5] * 2, "30": [30**0.5] * 2}
     assert kept_gradient(tmp_path, "2.3", "a", added=1) == {"1": [0.25] * 2, "10": [0.25] * 2, "30": [0.25] * 2}
     assert image_share(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [0.01] * 2, "30": [1 / 900] * 2}
 

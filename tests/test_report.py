@@ -34,10 +34,10 @@ COMMITTED = {(run.folder(REPORT), name): list(run.seeds) for run in RUNS for nam
 BESIDE = ("3.1_torchattacks",)  # tests/compare_torchattacks.py writes it, which needs that library
 EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXPERIMENT, crop.EXPERIMENT]
 EXPERIMENTS += [accuracy.EXPERIMENT, vanishing.EXPERIMENT]
-EXPERIMENTS += [*part1_controls.WITHOUT.values(), part1_controls.DIVIDED]
+EXPERIMENTS += [*part1_controls.WITHOUT.values(), part1_controls.DIVIDED, part1_controls.CROP_ALONE]
 EXPERIMENTS += [each for name, each in controls.CONTROLS.items() if name != "adam"]  # not run
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
-EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES if name != "slowed"]
+EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
 EXPERIMENTS += [solution.experiment_of(name, "clipped") for name in ("he", "residual")]
 EXPERIMENTS += [solution.experiment_of(name, "unchanged") for name in solution.PARTS]
 EXPERIMENTS += [solution.experiment_of(name, "halved") for name in ("scaled_chain", "scaled")]
