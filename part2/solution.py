@@ -62,9 +62,7 @@ CURES = {
     "dirac": Cure(cures.identity_initialized, "ii", "(ii) identity initialization", GREEN, "-."),
     "residual": Cure(cures.residual, "iii", "(iii) residual blocks", PURPLE, (0, (5, 1))),
     "scaled": Cure(cures.scaled, "iv", "(iv) standardized weights, residual", BLUE, (0, (6, 1, 1, 1, 1, 1)), CLIPPED),
-    "slowed": Cure(
-        cures.slowed_identity, "v", "(v) slow layers", ORANGE, (0, (3, 1, 1, 1)), SLOWED
-    ),
+    "slowed": Cure(cures.slowed_identity, "v", "(v) slow layers", ORANGE, (0, (3, 1, 1, 1)), SLOWED),
     "scaled_chain": Cure(cures.scaled_chain, "iv*", "(iv*) standardized weights alone", VIOLET, (0, (1, 3)), CLIPPED),
 }
 SOLUTION = "scaled"
