@@ -125,7 +125,7 @@ def comparison(
     unaugmented training images. The axis starts at `lowest` percent.
     """
     drawn = [curve for curve in curves if final_accuracies(curve.log(out))]
-    figure, (courses, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(FULL_WIDTH, 1.95))
+    figure, (courses, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(FULL_WIDTH, 2.1))
     epoch = epoch_of(out)
     for position, curve in enumerate(drawn):
         seeds = list(read_log(curve.log(out)).values())
@@ -160,5 +160,5 @@ def comparison(
         xticks=range(len(drawn)), xticklabels=[curve.tick for curve in drawn], xlim=(-0.5, len(drawn) - 0.5),
         xlabel=xlabel, title="final accuracy, each seed",
     )  # fmt: skip
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=4, columnspacing=1)
     save(figure, out, figure_name)

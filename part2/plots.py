@@ -53,6 +53,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
                 axes.plot(iterations, zeros, color=style["color"], linewidth=1)
             axes.plot((edges[:-1] + edges[1:] + 1) / 2, middle[layer], **style, label=label)
         axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
+        axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=9))
         axes.margins(x=0.01)
         if strip:
             axes.axhspan(10 ** (bottom - strip), 10 ** (bottom - strip / 4), color="#DDDDDD", linewidth=0)
