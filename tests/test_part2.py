@@ -205,6 +205,16 @@ def test_the_control_with_fewer_skips_has_the_solutions_weights_at_full_scale_an
     assert [len(convolutions(block)) for block in blocks] == [2] * 10
 
 
+def test_the_control_with_standardized_added_layers_has_ordinary_weights_elsewhere():
+    torch.manual_seed(0)
+    first, *others = convolutions(controls.standardized_added_network())
+    added, original = others[: networks.ADDED], [first, *others[networks.ADDED :]]
+    assert [layer.scale for layer in added] == [cures.ScaledConv2d.RELU, 0] * 10
+    for layer in original:
+        assert type(layer) is torch.nn.Conv2d and not layer.bias.any()
+        assert layer.weight.square().mean() * layer.weight[0].numel() == pytest.approx(2, rel=0.2)
+
+
 def test_the_control_without_biases_has_none_in_convolutions():
     assert all(layer.bias is None for layer in convolutions(controls.unbiased_network()))
 

@@ -47,6 +47,14 @@ def test_real_statistics(cifar):
     assert torch.allclose(std.flatten().double(), pixels.std((0, 2, 3)), atol=1e-3)
 
 
+def test_crops_alone_move_images_and_never_mirror_them():
+    images = numbered_images(100)
+    cropped = controls.crop_alone(images, IDENTITY, generator())
+    inner = cropped[:, :, 4:-4, 4:-4]  # never padding
+    assert (inner.diff(dim=-1) == 1).all() and (inner[:, 0, 0, 0].unique().numel()) > 50
+    assert torch.equal(controls.crop_alone(images, IDENTITY), images)
+
+
 def test_flip_mirrors_half_of_the_images_each_on_its_own():
     number = 20_000
     images = torch.arange(32, dtype=torch.uint8).expand(number, 3, 32, 32)
