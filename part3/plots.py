@@ -104,9 +104,12 @@ def category_matrix(out: Path, table: Path) -> None:
     save(figure, out, "3.1_categories")
 
 
-def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: list[str]) -> None:
-    """A matrix of percentages as colors and numbers."""
-    axes.imshow(percent, cmap="Blues", vmin=0)
+def heat_table(
+    axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: list[str], darkest: float | None = None
+) -> None:
+    """A matrix of percentages as colors (the darkest for the maximum, unless given) and numbers."""
+    darkest = darkest or percent.max()
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=darkest)
     axes.grid(False)
     if max(map(len, columns)) > 5:
         axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
@@ -114,7 +117,7 @@ def heat_table(axes: plt.Axes, percent: np.ndarray, columns: list[str], rows: li
         axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(percent):
-        color = "white" if value > percent.max() / 2 else "black"
+        color = "white" if value > darkest / 2 else "black"
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=8)
 
 
@@ -208,7 +211,7 @@ def source_and_victim(out: Path, table: Path) -> None:
     figure, panels = plt.subplots(1, len(attacks), figsize=(2.1 * len(attacks), 2.1))
     for attack, accuracy, axes in zip(attacks, accuracies, panels):
         names = [f"{source}\n$L_\\infty$ = {changes[attack, source]:.0f}" for source in sources]
-        heat_table(axes, accuracy, victims, names)
+        heat_table(axes, accuracy, victims, names, darkest=100)
         axes.set(title=attack)
     panels[0].set(ylabel="source")
     figure.supxlabel("target (cells: its accuracy in %)", fontsize=9)
