@@ -49,16 +49,17 @@ def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
 def pairs(out: Path, table: Path) -> None:
     """Each original, its adversarial image and the amplified perturbation: all for the report, four for the README."""
     shown = read_pairs(out, table)
-    save(side_by_side(shown), out, "3.1_adversarial")
-    save(side_by_side(shown[::5]), out, "3.1_four", formats=["png"])
+    save(side_by_side(shown, groups=3), out, "3.1_adversarial")
+    save(side_by_side(shown[::5], groups=4), out, "3.1_four", formats=["png"])
 
 
-def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure:
-    """Four groups a row: original, adversarial image, and their difference, times `AMPLIFIED`, around gray."""
-    lines = -(-len(shown) // 4)  # rounded up
+def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]], groups: int) -> plt.Figure:
+    """`groups` a row, each of an original, its adversarial image, and their difference, amplified around gray."""
+    lines = -(-len(shown) // groups)  # rounded up
+    height = FULL_WIDTH / (3.2 * groups) + 0.34  # of an image and its two lines of text, in inches
     # Every fourth column is a gap between groups.
     figure, grid = plt.subplots(
-        lines, 16, figsize=(FULL_WIDTH, 0.9 * lines), squeeze=False, width_ratios=4 * [1, 1, 1, 0.2]
+        lines, 4 * groups, figsize=(FULL_WIDTH, height * lines), squeeze=False, width_ratios=groups * [1, 1, 1, 0.2]
     )
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)  # inches
     for axes in grid.flat:
