@@ -56,7 +56,7 @@ def pairs(out: Path, table: Path) -> None:
 def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]], groups: int) -> plt.Figure:
     """`groups` a row, each of an original, its adversarial image, and their difference, amplified around gray."""
     lines = -(-len(shown) // groups)  # rounded up
-    height = FULL_WIDTH / (3.2 * groups) + 0.34  # of an image and its two lines of text, in inches
+    height = FULL_WIDTH / (3.2 * groups) + 0.31  # of an image and its two lines of text, in inches
     # Every fourth column is a gap between groups.
     figure, grid = plt.subplots(
         lines, 4 * groups, figsize=(FULL_WIDTH, height * lines), squeeze=False, width_ratios=groups * [1, 1, 1, 0.2]
