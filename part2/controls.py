@@ -1,21 +1,23 @@
 """Controls for 2.3 and 2.4: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions instead of 20. Each of the `--controls` adds 20 and makes one more change:
+`--depth N …` adds N convolutions instead of 20. Each of the `--controls` but the last adds 20 and makes one more
+change:
 
-batchnorm            BatchNorm, over 25 images as in 2.1, after every convolution
-batchnorm_residual   the same, with the added layers in residual blocks as in 2.4's solution
-backward             gradients are multiplied by √6 in each added layer, to offset shrinkage; forward pass unchanged
-forward              differences between images are multiplied by √6 after each added layer; gradients unchanged
-both                 the two together
-unbiased             no convolution has a bias, so nothing common to all images is added
-no_epsilon           Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
-adam                 Adam for all parameters; it also divides gradients by their size
-sgd_vanishing        plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
-backward_halved, …   backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
-slow_softmax         2.4's solution without clipping; the softmax layer's gradients are divided by 100
-slow_others          the same, with the gradients of the convolutions' biases and gains divided instead
-fewer_skips          2.4's solution without the skips of the original convolutions 3, 5 and 7
-standardized_added   the same, but only the added convolutions have standardized weights; the others are as in cure iii
+batchnorm             BatchNorm, over 25 images as in 2.1, after every convolution
+batchnorm_residual    the same, with the added layers in residual blocks as in 2.4's solution
+backward              gradients are multiplied by √6 in each added layer, to offset shrinkage; forward pass unchanged
+forward               differences between images are multiplied by √6 after each added layer; gradients unchanged
+both                  the two together
+unbiased              no convolution has a bias, so nothing common to all images is added
+no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
+adam                  Adam for all parameters; it also divides gradients by their size
+sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
+backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
+slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
+slow_others           the same, with the gradients of the convolutions' biases and gains divided instead
+fewer_skips           2.4's solution without the skips of the original convolutions 3, 5 and 7
+standardized_added    the same, but only the added convolutions have standardized weights; the others are as in cure iii
+standardized_shallow  fewer_skips without the added layers
 
 Predict before you run: which of these learn?
 """
@@ -139,6 +141,16 @@ def standardized_added_network():
     return network
 
 
+def standardized_shallow_network():
+    """`fewer_skips_network` without its added layers, the residual blocks and the ReLUs that follow them."""
+    network = fewer_skips_network()
+    for name, layer in list(network.named_children()):
+        if isinstance(layer, Block):
+            delattr(network, name)
+            delattr(network, name.replace("block", "relu"))
+    return network
+
+
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
     return Experiment(question, name, make_network, prepare, settings, log_gradients=True, watch=vanishing.watch)
 
@@ -164,6 +176,7 @@ CONTROLS = {
         control("slow_others", partial(slow_network, False), question="2.4"),
         control("fewer_skips", fewer_skips_network, CLIPPED, question="2.4"),
         control("standardized_added", standardized_added_network, CLIPPED, question="2.4"),
+        control("standardized_shallow", standardized_shallow_network, CLIPPED, question="2.4")._replace(watch=None),
     )
 }
 

@@ -215,6 +215,14 @@ def test_the_control_with_standardized_added_layers_has_ordinary_weights_elsewhe
         assert layer.weight.var().item() * layer.weight[0].numel() == pytest.approx(2, rel=0.2)
 
 
+def test_the_shallow_control_is_the_one_with_fewer_skips_without_added_layers():
+    shallow, deep = controls.standardized_shallow_network(), controls.fewer_skips_network()
+    assert [layer.scale for layer in convolutions(shallow)] == [cures.ScaledConv2d.RELU] * 7
+    assert shapes(shallow) == [shapes(deep)[0], *shapes(deep)[1 + networks.ADDED :]]
+    for layer, usual in zip(shallow, vanishing_network(0), strict=True):
+        assert isinstance(layer, type(usual))
+
+
 def test_the_control_without_biases_has_none_in_convolutions():
     assert all(layer.bias is None for layer in convolutions(controls.unbiased_network()))
 
