@@ -184,7 +184,7 @@ def answer(out):
     `kept_gradient`, those by which all of them together scale the output's root mean square and the gradient during
     training with clipped gradients. `without_branches` is the solution's accuracy without its added layers.
     """
-    clipped = {name: experiment_of(name, "clipped").name for name in PARTS}
+    clipped = {name: experiment_of(name, "clipped").name for name in PARTS} | {"slowed": "slowed"}
     signals_table = results.log_path(out, "2.4", "signals")
     branches = results.read_rows(results.log_path(out, "2.4", "branches"))
     return {

@@ -47,30 +47,41 @@ def show(axes: plt.Axes, image: np.ndarray, title: str) -> None:
 
 
 def pairs(out: Path, table: Path) -> None:
-    """Each original, its adversarial image and the amplified perturbation: all for the report, four for the README."""
+    """Each original next to its adversarial image, with the network's category and confidence.
+
+    All of them for the report, and four for the README.
+    """
     shown = read_pairs(out, table)
-    save(side_by_side(shown, groups=3), out, "3.1_adversarial")
-    save(side_by_side(shown[::5], groups=4), out, "3.1_four", formats=["png"])
+    save(side_by_side(shown), out, "3.1_adversarial")
+    save(side_by_side(shown[::5]), out, "3.1_four", formats=["png"])
 
 
-def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]], groups: int) -> plt.Figure:
-    """`groups` a row, each of an original, its adversarial image, and their difference, amplified around gray."""
-    lines = -(-len(shown) // groups)  # rounded up
-    height = FULL_WIDTH / (3.2 * groups) + 0.31  # of an image and its two lines of text, in inches
-    # Every fourth column is a gap between groups.
+def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure:
+    lines = -(-len(shown) // 4)  # rounded up
+    # Every third column is a gap between pairs.
     figure, grid = plt.subplots(
-        lines, 4 * groups, figsize=(FULL_WIDTH, height * lines), squeeze=False, width_ratios=groups * [1, 1, 1, 0.2]
+        lines, 12, figsize=(FULL_WIDTH, 1.08 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.2]
     )
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)  # inches
     for axes in grid.flat:
         axes.set_axis_off()
-    for (row, original, adversarial), cells in zip(shown, grid.reshape(-1, 4)):
-        for when, image, axes in zip(("before", "after"), (original, adversarial), cells):
+    for (row, *images), cells in zip(shown, grid.reshape(-1, 3)):
+        for when, image, axes in zip(("before", "after"), images, cells):
             category, confidence = CLASSES[row[f"category_{when}"]], row[f"confidence_{when}"]
             show(axes, image, f"{category}\n{100 * confidence:.1f} %")
-        difference = 0.5 + AMPLIFIED * (adversarial - original)
-        show(cells[2], difference.clip(0, 1), f"× {AMPLIFIED}\n$L_\\infty$ = {row['linf']:.0f}")
     return figure
+
+
+def perturbations(out: Path, table: Path) -> None:
+    """Each image's perturbation, amplified around gray."""
+    figure, grid = plt.subplots(2, 10, figsize=(FULL_WIDTH, 1.85))
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # inches
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.T.flat):
+        difference = 0.5 + AMPLIFIED * (adversarial - original)
+        show(axes, difference.clip(0, 1), f"{CLASSES[row['category']]}\n$L_\\infty$ = {row['linf']:.0f}")
+    save(figure, out, "3.1_perturbations")
 
 
 def attack_distributions(out: Path, table: Path) -> None:
@@ -167,7 +178,7 @@ def spectra(out: Path, table: Path) -> None:
 
 def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.6), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.5), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":", "label": "original"},
         "random signs": {"color": GREEN, "marker": "^", "linestyle": "--", "label": "random signs"},
