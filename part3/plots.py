@@ -60,9 +60,10 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is a gap between pairs.
     figure, grid = plt.subplots(
-        lines, 12, figsize=(FULL_WIDTH, 1.08 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.2]
+        lines, 12, figsize=(FULL_WIDTH, 1.17 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.2]
     )
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)  # inches
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0, hspace=0)  # inches
+    figure.suptitle("each pair: original (left), adversarial image (right)", fontsize=8)
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, *images), cells in zip(shown, grid.reshape(-1, 3)):
