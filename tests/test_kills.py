@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -119,7 +118,10 @@ def test_after_a_kill_the_next_run_ends_as_if_there_had_been_none(module, tmp_pa
                 path.touch()
         return out
 
-    def kill_and_run_again(moment):
+    whole = prepared("whole")
+    exitcode, events = run(whole)
+    assert exitcode == 0 and events > MOMENTS
+    for moment in range(MOMENTS):
         out = prepared(f"killed {moment}")
         exitcode, _ = run(out, die_at=round(events * (moment + 0.5) / MOMENTS))
         assert exitcode == -signal.SIGKILL
@@ -127,9 +129,3 @@ def test_after_a_kill_the_next_run_ends_as_if_there_had_been_none(module, tmp_pa
         assert run(out)[0] == 0
         assert not finished & set(json.loads((tmp_path / f"{out.name}.trained").read_text()))
         assert content(out) == content(whole)
-
-    whole = prepared("whole")
-    exitcode, events = run(whole)
-    assert exitcode == 0 and events > MOMENTS
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(kill_and_run_again, range(MOMENTS)))  # raises what a call raises
