@@ -53,11 +53,16 @@ def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int =
     Each of the (2 · padding + 1)² positions is equally likely. After normalization, zero is the mean
     color of the training set. Returns float `(N, 3, H, W)` laid out channels last.
     """
+    top, left = torch.randint(2 * padding + 1, (2, len(images)), generator=generator, device=images.device)
+    return crop(images, top, left, padding)
+
+
+def crop(images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, padding: int) -> torch.Tensor:
+    """Zero-pad each side, then crop each image to its original size at its position, `top` and `left`, both `(N,)`."""
     number, _, height, width = images.shape
     padded = F.pad(images, [padding] * 4)
-    top, left = torch.randint(2 * padding + 1, (2, number, 1, 1), generator=generator, device=images.device)
-    rows = top + torch.arange(height, device=images.device).view(1, height, 1)
-    columns = left + torch.arange(width, device=images.device).view(1, 1, width)
+    rows = top.view(number, 1, 1) + torch.arange(height, device=images.device).view(1, height, 1)
+    columns = left.view(number, 1, 1) + torch.arange(width, device=images.device).view(1, 1, width)
     image = torch.arange(number, device=images.device).view(number, 1, 1)
     return padded[image, :, rows, columns].permute(0, 3, 1, 2)  # indexed as (N, H, W, 3)
 

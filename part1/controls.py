@@ -1,16 +1,19 @@
 """Controls for 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or only new?
 
-`--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255 and on normalized
-images, and with BatchNorm on pixels divided by 255 (`divided`); all of them, unless some are named. If BatchNorm
-explains why raw pixels do as well as normalized ones, raw pixels must do worse without it, especially with
-`--optimizer sgd`, whose steps grow with the gradient.
+`--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255, on the same with
+their mean subtracted (`centered`), and on normalized images, and with BatchNorm on pixels divided by 255 (`divided`);
+all of them, unless some are named. If BatchNorm explains why raw pixels do as well as normalized ones, raw pixels must
+do worse without it, especially with `--optimizer sgd`, whose steps grow with the gradient.
 
-`--crops-alone` trains it with the crops of 1.4 but without flips. If crops gain less than flips in 1.4 only because
-they come second, they must gain as much without flips.
+`--crops` trains it in two ways; both, unless one is named. `crop_alone` has the crops of 1.4 but no flips. If crops
+gain less than flips in 1.4 only because they come second, they must gain as much without flips. `crop_fixed` has flips
+and crops, but each image is cropped at the same position each time. If crops help because the network learns to
+tolerate shifts, it must gain as much. If they help because it cannot memorize what changes, it must gain little.
 
-`--shifts` evaluates the trained networks of 1.2, 1.3 and 1.4 on the first 5,000 training images and the first 5,000
-test images: unchanged, flipped, and shifted by up to 8 pixels. A change that makes images harder lowers the accuracy on
-both. A change that was never seen in training reduces the gap between the two.
+`--shifts` evaluates the trained networks of 1.2 to 1.4 and that of `crop_fixed` on the first 5,000 training images and
+the first 5,000 test images: unchanged, flipped, and shifted by up to 8 pixels, where the border is filled with zeros
+or repeats the image's edge. A change that makes images harder lowers the accuracy on both. A change that was never seen
+in training reduces the gap between the two.
 """
 
 import sys
@@ -55,36 +58,60 @@ def divide(images, statistics, generator=None):
     return preprocess.raw(images) / 255
 
 
+def center_and_divide(images, statistics, generator=None):
+    return normalize.center(images, statistics) / 255
+
+
 def crop_alone(images, statistics, generator=None):
     images = preprocess.normalize(images, statistics)
     return images if generator is None else preprocess.random_crop(images, generator)
 
 
-INPUTS = {"raw": raw.prepare, "divided": divide, "normalize": normalize.prepare}
+def crop_fixed(images, statistics, generator=None):
+    normalized = flip.prepare(images, statistics, generator)
+    if generator is None:
+        return normalized
+    number = images.sum(dim=(1, 2, 3))  # differs between images, and is the same for an image and its mirror image
+    return preprocess.crop(normalized, number % 9, number // 9 % 9, padding=4)
+
+
+INPUTS = {"raw": raw.prepare, "divided": divide, "centered": center_and_divide, "normalize": normalize.prepare}
 WITHOUT = {
     name: Experiment("1.2", f"{name}_without_batchnorm", network_without_batchnorm, prepare)
     for name, prepare in INPUTS.items()
 }
 DIVIDED = Experiment("1.2", "divided", table1_network, divide)
-CROP_ALONE = Experiment("1.4", "crop_alone", table1_network, crop_alone)
+CROPS = {
+    each.name: each
+    for each in (
+        Experiment("1.4", "crop_alone", table1_network, crop_alone),
+        Experiment("1.4", "crop_fixed", table1_network, crop_fixed),
+    )
+}
 EXPERIMENTS = {each.name: each for each in (*WITHOUT.values(), DIVIDED)}
-AUGMENTED = {script.EXPERIMENT.name: script.EXPERIMENT for script in (normalize, flip, crop)}
+AUGMENTED = (*(script.EXPERIMENT for script in (normalize, flip, crop)), CROPS["crop_fixed"])
 
 
-def shift(images: torch.Tensor, right: int) -> torch.Tensor:
-    """Shift images `(N, C, H, W)` to the right (to the left if negative), filling with zeros."""
-    return F.pad(images, [right, -right, 0, 0])
+def shift(images: torch.Tensor, right: int, mode: str = "constant") -> torch.Tensor:
+    """Shift images `(N, C, H, W)` to the right (to the left if negative).
+
+    The border is filled with zeros, or in mode "replicate" with the image's edge.
+    """
+    width, padding = images.shape[-1], abs(right)
+    return F.pad(images, [padding, padding, 0, 0], mode)[..., padding - right :][..., :width]
 
 
 def measure_shifts(network, cifar):
     """Rows of accuracy on the first training and test images: unchanged, flipped, and shifted right or left."""
 
-    def changed(images, statistics, generator=None, flipped=False, right=0):
+    def changed(images, statistics, generator=None, flipped=False, right=0, mode="constant"):
         inputs = preprocess.normalize(images, statistics)
-        return shift(inputs.flip(-1) if flipped else inputs, right)
+        return shift(inputs.flip(-1) if flipped else inputs, right, mode)
 
     changes = {"none": [{}], "flip": [{"flipped": True}]}
-    changes |= {f"shift {pixels}": [{"right": pixels}, {"right": -pixels}] for pixels in SHIFTS}
+    for mode, name in [("constant", "shift"), ("replicate", "shift with edge")]:
+        for pixels in SHIFTS:
+            changes[f"{name} {pixels}"] = [{"right": right, "mode": mode} for right in (pixels, -pixels)]
     rows = []
     for batch, images, labels in [
         ("train", cifar.train_images, cifar.train_labels),
@@ -102,9 +129,10 @@ def measure_shifts(network, cifar):
 def answer(out):
     """Test accuracy by input with and without BatchNorm; mean accuracy over seeds by network, set and change.
 
-    `crops_alone` is the gain from crops without flips, over 1.2.
+    `crop_alone` is the gain from crops without flips, over 1.2. `crop_fixed` is that from crops at fixed positions,
+    over 1.3, and `crop minus crop_fixed` that from changing the positions.
     """
-    alone = results.log_path(out, "1.4", CROP_ALONE.name)
+    alone, fixed = (results.log_path(out, "1.4", name) for name in ("crop_alone", "crop_fixed"))
     logs = {
         "with BatchNorm": {
             "raw": raw.CURVE.log(out),
@@ -122,7 +150,9 @@ def answer(out):
             for kind, of in logs.items()
         },
         "divided minus raw": results.paired_difference(*(logs["with BatchNorm"][name] for name in ("divided", "raw"))),
-        "crops_alone": results.paired_difference(alone, normalize.CURVE.log(out)),
+        "crop_alone": results.paired_difference(alone, normalize.CURVE.log(out)),
+        "crop_fixed": results.paired_difference(fixed, flip.CURVE.log(out)),
+        "crop minus crop_fixed": results.paired_difference(crop.CURVE.log(out), fixed),
         "shifts": {" ".join(key): results.mean_of(accuracies) for key, accuracies in shifts.items()},
     }
 
@@ -132,24 +162,27 @@ def main():
     control = parser.add_mutually_exclusive_group(required=True)
     text = "train without BatchNorm, and on pixels / 255"
     control.add_argument("--normalization", nargs="*", choices=EXPERIMENTS, metavar="NAME", help=text)
-    control.add_argument("--crops-alone", action="store_true", help="train with crops but without flips")
+    text = "train with crops but without flips, and with crops at fixed positions"
+    control.add_argument("--crops", nargs="*", choices=CROPS, metavar="NAME", help=text)
     control.add_argument("--shifts", action="store_true", help="evaluate networks on flipped and shifted images")
     arguments = options.parse(parser)
     if arguments.normalization is not None:
         for name in arguments.normalization or EXPERIMENTS:
             experiment.run(EXPERIMENTS[name], arguments)
-    elif arguments.crops_alone:
-        experiment.run(CROP_ALONE, arguments)
+    elif arguments.crops is not None:
+        for name in arguments.crops or CROPS:
+            experiment.run(CROPS[name], arguments)
     else:
         table = results.log_path(arguments.out, "1.4", "shifts")
-        for each in AUGMENTED.values():
+        for each in AUGMENTED:
             experiment.run(each, arguments)
             experiment.measure_trained(each, table, measure_shifts, arguments)
     found = answer(arguments.out)
     for kind, accuracies in found["inputs"].items():
         for name, accuracy in accuracies.items():
             print(f"{kind:<18} {name:<10} {accuracy}")
-    print(f"crops without flips, minus 1.2: {found['crops_alone']}")
+    for name, what in [("crop_alone", "without flips, minus 1.2"), ("crop_fixed", "at fixed positions, minus 1.3")]:
+        print(f"crops {what}: {found[name]}")
     for key, accuracy in found["shifts"].items():
         print(f"{key:<24} {accuracy}")
 

@@ -13,11 +13,16 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
+both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
 slow_others           the same, with the gradients of the convolutions' biases and gains divided instead
 fewer_skips           2.4's solution without the skips of the original convolutions 3, 5 and 7
 standardized_added    the same, but only the added convolutions have standardized weights; the others are as in cure iii
+random_start          2.4's solution with blocks of added convolutions that do not start as the identity
 standardized_shallow  fewer_skips without the added layers
+he_shallow            the same with ordinary weights and He initialization
+centered_shallow      the same with weights that are centered but not divided by their standard deviation
+normalized_shallow    the same with weights that are divided by their root mean square but not centered
 
 Predict before you run: which of these learn?
 """
@@ -29,126 +34,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
-from torch import nn
-
 from common import experiment, options, results
 from common.experiment import Experiment
-from common.gradients import convolutions
 from common.plots import BLACK, VERMILION, drawn
 from common.records import within
 from common.settings import PLAIN_SGD, Settings
-from part2 import accuracy, cures, plots, signals, solution, vanishing
+from part2 import ablations, accuracy, plots, signals, solution, vanishing
+from part2.ablations import GAIN, mended_network, shallow_network, slow_network
 from part2.accuracy import prepare
-from part2.cures import Block, ScaledConv2d
-from part2.networks import ADDED, GhostBatchNorm2d, batchnorm_network, deep_network, designed_network
+from part2.networks import ADDED, batchnorm_network
 from part2.solution import CLIPPED, HALVED
 
 MOST = 100  # most added layers for `--depth`
-GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
 # Muon's eps in `no_epsilon`. With a smaller one, once gradients are 0 and the momentum fades, float32 could not compute
 # the momentum's norm.
 TINY = 1e-20
-SLOWNESS = 100  # what `slow_softmax` and `slow_others` divide gradients by
-
-
-def batchnorm_residual_network():
-    """`batchnorm_network` with its added layers in ten residual blocks.
-
-    Each block starts as the identity: its last BatchNorm scales by 0.
-    """
-    layers = []
-    for _ in range(ADDED // 2):
-        first, second = (nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1) for _ in range(2))
-        last = GhostBatchNorm2d(16)
-        nn.init.zeros_(last.weight)
-        layers += [Block(first, GhostBatchNorm2d(16), nn.ReLU(), second, last), nn.ReLU()]
-    return designed_network(layers)
-
-
-class Mend(nn.Module):
-    """Multiplies differences between the images of a batch by `forward_gain`, and gradients by `backward_gain`.
-
-    Neither affects the other. It uses batch statistics, in evaluation as well.
-    """
-
-    def __init__(self, forward_gain: float = 1.0, backward_gain: float = 1.0):
-        super().__init__()
-        self.forward_gain, self.backward_gain = forward_gain, backward_gain
-
-    def forward(self, activations: torch.Tensor) -> torch.Tensor:
-        constant = activations.detach()
-        difference = constant - constant.mean(0, keepdim=True)
-        # The first line adds 0, with gradient `backward_gain`. The second adds a term that has no gradient.
-        mended = constant + self.backward_gain * (activations - constant)
-        return mended + (self.forward_gain - 1) * difference
-
-    def extra_repr(self) -> str:
-        return f"forward_gain={self.forward_gain:.4f}, backward_gain={self.backward_gain:.4f}"
-
-
-def mended_network(forward_gain, backward_gain):
-    """2.3's network with a gain after each added layer."""
-    layers = []
-    for _ in range(ADDED):
-        layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), nn.ReLU(), Mend(forward_gain, backward_gain)]
-    return deep_network(layers)
-
-
-def unbiased_network():
-    network = vanishing.vanishing_network()
-    for layer in convolutions(network):
-        layer.bias = None
-    return network
-
-
-def slow_network(of_softmax):
-    """2.4's solution with gradients in the softmax layer, or in convolutions' biases and gains, divided by `SLOWNESS`.
-
-    SGD's steps in these parameters are smaller by the same factor. Muon trains the convolutions' weights as before.
-    """
-    network = cures.scaled()
-    of_layer = list(network.softmax.parameters())
-    others = [value for layer in convolutions(network) for value in (layer.bias, layer.gain)]
-    for parameter in of_layer if of_softmax else others:
-        parameter.register_hook(divide)
-    return network
-
-
-def divide(gradient):
-    return gradient / SLOWNESS
-
-
-def fewer_skips_network():
-    """2.4's solution, where only the added layers have residual blocks."""
-    network = cures.scaled()
-    for name, layer in network.named_children():
-        if isinstance(layer, Block) and len(layer) == 1:
-            layer[0].scale = ScaledConv2d.RELU
-            setattr(network, name, layer[0])
-    return network
-
-
-def standardized_added_network():
-    """`fewer_skips_network`, with ordinary weights and He initialization in the original convolutions."""
-    layers = []
-    for _ in range(ADDED // 2):
-        first = ScaledConv2d(16, 16, kernel_size=5, padding=2)
-        second = ScaledConv2d(16, 16, kernel_size=5, padding=2, scale=0.0)
-        layers += [Block(first, nn.ReLU(), second), nn.ReLU()]
-    network = deep_network(layers)
-    cures.initialize_he(nn.ModuleList(each for each in convolutions(network) if not isinstance(each, ScaledConv2d)))
-    return network
-
-
-def standardized_shallow_network():
-    """`fewer_skips_network` without its added layers, the residual blocks and the ReLUs that follow them."""
-    network = fewer_skips_network()
-    for name, layer in list(network.named_children()):
-        if isinstance(layer, Block):
-            delattr(network, name)
-            delattr(network, name.replace("block", "relu"))
-    return network
 
 
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
@@ -159,24 +59,34 @@ CONTROLS = {
     each.name: each
     for each in (
         control("batchnorm", batchnorm_network),
-        control("batchnorm_residual", batchnorm_residual_network),
+        control("batchnorm_residual", ablations.batchnorm_residual_network),
         control("backward", partial(mended_network, 1.0, GAIN)),
         control("forward", partial(mended_network, GAIN, 1.0)),
         control("both", partial(mended_network, GAIN, GAIN)),
-        control("unbiased", unbiased_network),
+        control("unbiased", ablations.unbiased_network),
         control("no_epsilon", settings=Settings(epsilon=TINY)),
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)),
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
+        control("both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED),
         control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
-        control("unbiased_halved", unbiased_network, HALVED),
+        control("unbiased_halved", ablations.unbiased_network, HALVED),
         control("no_epsilon_halved", settings=replace(HALVED, epsilon=TINY)),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
         control("slow_others", partial(slow_network, False), question="2.4"),
-        control("fewer_skips", fewer_skips_network, CLIPPED, question="2.4"),
-        control("standardized_added", standardized_added_network, CLIPPED, question="2.4"),
-        control("standardized_shallow", standardized_shallow_network, CLIPPED, question="2.4")._replace(watch=None),
+        control("fewer_skips", ablations.fewer_skips_network, CLIPPED, question="2.4"),
+        control("standardized_added", ablations.standardized_added_network, CLIPPED, question="2.4"),
+        control("random_start", ablations.random_start_network, CLIPPED, question="2.4"),
+        *(
+            control(f"{name}_shallow", make_network, CLIPPED, question="2.4")._replace(watch=None)
+            for name, make_network in (
+                ("standardized", ablations.standardized_shallow_network),
+                ("he", shallow_network),
+                ("centered", partial(shallow_network, ablations.CenteredConv2d)),
+                ("normalized", partial(shallow_network, ablations.NormalizedConv2d)),
+            )
+        ),
     )
 }
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.gradients import convolutions
-from part2 import accuracy, controls, cures, design, networks, signals, solution
+from part2 import ablations, accuracy, controls, cures, design, networks, signals, solution
 from part2.solution import CURES
 from part2.vanishing import vanishing_network
 
@@ -110,7 +110,7 @@ def test_two_layers_of_a_kind_between_convolutions_are_both_kept():
 
 
 def test_the_control_with_batchnorm_has_the_depth_of_2_3_and_the_layers_of_2_1():
-    network = controls.batchnorm_network()
+    network = networks.batchnorm_network()
     assert shapes(network) == shapes(vanishing_network())
     norms = [module for module in network.modules() if isinstance(module, networks.GhostBatchNorm2d)]
     assert len(norms) == len(convolutions(network)) == 27
@@ -125,7 +125,7 @@ def test_ordinary_batchnorm_normalizes_the_whole_batch():
 
 def test_residual_blocks_with_batchnorm_start_as_the_identity():
     torch.manual_seed(0)
-    network = controls.batchnorm_residual_network().train()
+    network = ablations.batchnorm_residual_network().train()
     first = network[:3](torch.randn(50, 3, 32, 32))
     assert torch.equal(network[3:23](first), first) and len(convolutions(network)) == 27
 
@@ -134,7 +134,7 @@ def test_a_gain_mends_one_pass_and_leaves_the_other():
     """By hand: two images of one pixel, 1 and 3, whose mean is 2; upstream gradients 5 and 7."""
     for forward, backward in [(3, 1), (1, 4), (3, 4)]:
         activations = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1).requires_grad_()
-        mended = controls.Mend(forward, backward)(activations)
+        mended = ablations.Mend(forward, backward)(activations)
         mended.backward(torch.tensor([5.0, 7.0]).view(2, 1, 1, 1))
         assert mended.flatten().tolist() == [2 - forward, 2 + forward]
         assert activations.grad.flatten().tolist() == [5 * backward, 7 * backward]
@@ -207,7 +207,7 @@ def test_the_control_with_fewer_skips_has_the_solutions_weights_at_full_scale_an
 
 def test_the_control_with_standardized_added_layers_has_ordinary_weights_elsewhere():
     torch.manual_seed(0)
-    first, *others = convolutions(controls.standardized_added_network())
+    first, *others = convolutions(ablations.standardized_added_network())
     added, original = others[: networks.ADDED], [first, *others[networks.ADDED :]]
     assert [layer.scale for layer in added] == [cures.ScaledConv2d.RELU, 0] * 10
     for layer in original:
@@ -216,15 +216,48 @@ def test_the_control_with_standardized_added_layers_has_ordinary_weights_elsewhe
 
 
 def test_the_shallow_control_is_the_one_with_fewer_skips_without_added_layers():
-    shallow, deep = controls.standardized_shallow_network(), controls.fewer_skips_network()
+    shallow, deep = ablations.standardized_shallow_network(), ablations.fewer_skips_network()
     assert [layer.scale for layer in convolutions(shallow)] == [cures.ScaledConv2d.RELU] * 7
     assert shapes(shallow) == [shapes(deep)[0], *shapes(deep)[1 + networks.ADDED :]]
     for layer, usual in zip(shallow, vanishing_network(0), strict=True):
         assert isinstance(layer, type(usual))
 
 
+def test_the_shallow_controls_only_center_or_only_normalize_their_weights():
+    inputs = torch.randn(2, 3, 8, 8)
+    for kind, moves in [(ablations.CenteredConv2d, lambda weight: weight + 3), (None, None)]:
+        network = ablations.shallow_network(kind)
+        assert shapes(network) == shapes(vanishing_network(0))
+        layer = convolutions(network)[0]
+        assert type(layer) is (kind or torch.nn.Conv2d) and not layer.bias.any()
+        if moves:
+            before, layer.weight.data = layer(inputs), moves(layer.weight.data)
+            assert torch.allclose(layer(inputs), before, atol=1e-4)
+            layer.weight.data *= 2
+            assert torch.allclose(layer(inputs), 2 * before, atol=1e-4)
+    layer = convolutions(ablations.shallow_network(ablations.NormalizedConv2d))[1]
+    inputs = torch.randn(2, 16, 8, 8)
+    sizes = layer.weight.square().mean((1, 2, 3), keepdim=True).sqrt()
+    by_hand = torch.nn.Conv2d(16, 64, 3, padding=1, bias=False)
+    by_hand.weight.data = 2**0.5 * layer.weight.data / sizes / 144**0.5
+    assert torch.allclose(layer(inputs), by_hand(inputs), atol=1e-4)
+    before, layer.weight.data = layer(inputs), 5 * layer.weight.data
+    assert torch.allclose(layer(inputs), before, atol=1e-4)
+
+
+def test_the_control_whose_blocks_do_not_start_as_the_identity_changes_only_their_second_convolutions():
+    torch.manual_seed(0)
+    usual = convolutions(cures.scaled())
+    torch.manual_seed(0)
+    found = convolutions(ablations.random_start_network())
+    for number, (before, after) in enumerate(zip(usual, found, strict=True)):
+        second = number in range(2, 21, 2)  # of a pair of added convolutions
+        assert torch.equal(before.weight, after.weight) and (before.scale == 0) == second
+        assert after.scale == (cures.ScaledConv2d.RELU / 2 if second else before.scale)
+
+
 def test_the_control_without_biases_has_none_in_convolutions():
-    assert all(layer.bias is None for layer in convolutions(controls.unbiased_network()))
+    assert all(layer.bias is None for layer in convolutions(ablations.unbiased_network()))
 
 
 def test_the_noise_of_ghost_batches_has_their_statistics_and_no_gradient_of_its_own():

@@ -55,6 +55,26 @@ def test_crops_alone_move_images_and_never_mirror_them():
     assert torch.equal(controls.crop_alone(images, IDENTITY), images)
 
 
+def test_crops_at_fixed_positions_never_change_except_for_the_flip():
+    images = torch.randint(256, (200, 3, 32, 32), dtype=torch.uint8, generator=generator())
+    first, second = (controls.crop_fixed(images, IDENTITY, generator(seed)) for seed in (0, 1))
+    assert torch.equal(controls.crop_fixed(images, IDENTITY), images.float())
+    landed = []
+    for image, *versions in zip(images.float(), first, second):
+        top, left = int(image.sum()) % 9, int(image.sum()) // 9 % 9
+        padded = torch.nn.functional.pad(torch.stack([image, image.flip(-1)]), [4] * 4)
+        expected = padded[:, :, top : top + 32, left : left + 32]
+        landed.append([int((expected == version).flatten(1).all(1).nonzero().item()) for version in versions])
+        assert all((expected == version).flatten(1).all(1).any() for version in versions)
+    assert 0.3 < torch.tensor(landed).float().mean() < 0.7  # some are mirrored
+
+
+def test_shifted_images_have_zeros_or_the_edge_at_the_border():
+    row = torch.tensor([1.0, 2, 3, 4]).view(1, 1, 1, 4)
+    assert controls.shift(row, 1).flatten().tolist() == [0, 1, 2, 3]
+    assert controls.shift(row, -2, "replicate").flatten().tolist() == [3, 4, 4, 4]
+
+
 def test_flip_mirrors_half_of_the_images_each_on_its_own():
     number = 20_000
     images = torch.arange(32, dtype=torch.uint8).expand(number, 3, 32, 32)
@@ -157,6 +177,6 @@ def test_accuracy_on_flipped_and_shifted_images_by_hand():
     found = {(row["batch"], row["change"]): row["accuracy"] for row in controls.measure_shifts(Halves(), cifar)}
     assert found["train", "none"] == found["test", "flip"] == 1
     assert found["train", "flip"] == found["test", "none"] == 0
-    assert found["train", "shift 2"] == 1
+    assert found["train", "shift 2"] == found["train", "shift with edge 2"] == 1
     # By 8, one of the pixels leaves the image, and logits of 0 mean class 0: right for the left pixel alone.
     assert found["train", "shift 8"] == pytest.approx((0.5 + 1) / 2)

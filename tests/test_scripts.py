@@ -22,7 +22,7 @@ from common.records import RecordError, load_checkpoint, read_rows
 from common.results import departures, final_accuracies, kinds_of, log_path, runs
 from common.settings import Settings
 from part1 import comparison, crop, raw
-from part2 import accuracy, controls, cures, signals, solution, vanishing
+from part2 import accuracy, cures, networks, signals, solution, vanishing
 from part2.networks import ADDED
 from part3 import adversarial, transfer
 from report.runs import trial_beside
@@ -461,7 +461,7 @@ def test_a_cure_that_breaks_a_rule_is_refused_before_it_is_trained(tmp_path, mon
 
     assert "returns NoneType" in refused(lambda: None)
     assert "returns one with 26 convolutions, not 27" in refused(lambda: vanishing.vanishing_network(19))
-    assert "returns one with BatchNorm" in refused(controls.batchnorm_network)
+    assert "returns one with BatchNorm" in refused(networks.batchnorm_network)
 
 
 def test_a_new_cure_is_a_function_and_a_line(tmp_path, monkeypatch, capsys):
