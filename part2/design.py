@@ -23,8 +23,8 @@ from common.gradients import convolutions
 from common.preprocess import normalize, random_crop, random_cutout, random_flip
 from common.results import TRAIN_IMAGES
 from common.settings import PLAIN_SGD, Settings
-from part2.accuracy import prepare, with_ghost_batches
 from part2.ablations import batchnorm_residual_network
+from part2.accuracy import prepare, with_ghost_batches
 from part2.cures import Block, identity_initialized, initialize_he, scaled, scaled_chain, slowed_identity
 from part2.networks import ADDED, GHOST, GhostBatchNorm2d, deep_network, designed_network
 from part2.solution import CLIPPED, HALVED, SLOWED

@@ -1,15 +1,15 @@
 """Controls for question 3.2: when does an adversarial image fool a network that was not attacked?
 
-Each network below is attacked on the same test images, which all networks except the last three classify correctly,
-with an equal number of steps of one level. The adversarial images are shown to each other network:
+Each network below is attacked on the same test images, which all networks that are not "source only" classify
+correctly, with an equal number of steps of one level. The adversarial images are shown to each other network:
 
 1.2, 1.3, 1.4, seed 1     Table 1's network with the pre-processing of 1.2, 1.3 and 1.4; 1.4 with another seed
 first half (two seeds)    1.4, trained on the first 5,000 training images
 last half                 1.4, trained on the last 5,000 training images
-2.1, without BatchNorm    the designed network, and the same without BatchNorm (2.3's with no added layer)
+2.1, without BatchNorm    the designed network, and the same without BatchNorm (2.3's with no added layer); two seeds
 2.4                       the solution
-1,000 images              1.2, trained on the first 1,000 training images; source only
-shuffled labels           the same, with shuffled labels, which it learns by heart; source only
+1,000 images, 2,500 …     1.2, trained on the first 1,000 or 2,500 training images; source only
+…, shuffled labels        1.2, trained on the first 1,000 or on all images with shuffled labels; source only
 untrained                 1.4's network before training; source only
 
 A source is a network that images are crafted on, and a target one that they are shown to. Accuracies are compared with
@@ -47,7 +47,7 @@ from part3.transfer import EQUAL_STEPS as STEPS
 from part3.transfer import UNREACHABLE
 
 IMAGES = 500  # test images
-FEW = 1000  # training images that a network can learn by heart with shuffled labels
+FEW, MORE, ALL = 1000, 2500, 10000  # training images of the networks that are only sources
 RESAMPLED = 1000  # bootstrap samples of networks
 
 
@@ -57,14 +57,14 @@ def half(cifar, which):
     return replace(cifar, train_images=cifar.train_images[part], train_labels=cifar.train_labels[part])
 
 
-def few(cifar):
-    """The first `FEW` training images, and all test images."""
-    return replace(cifar, train_images=cifar.train_images[:FEW], train_labels=cifar.train_labels[:FEW])
+def first(cifar, number):
+    """The first training images, and all test images."""
+    return replace(cifar, train_images=cifar.train_images[:number], train_labels=cifar.train_labels[:number])
 
 
-def shuffled(cifar):
-    """The first `FEW` training images with shuffled labels."""
-    cifar = few(cifar)
+def shuffled(cifar, number):
+    """The first training images with shuffled labels, and all test images."""
+    cifar = first(cifar, number)
     order = torch.randperm(len(cifar.train_labels), generator=torch.Generator().manual_seed(0))
     return replace(cifar, train_labels=cifar.train_labels[order.to(cifar.train_labels.device)])
 
@@ -77,8 +77,15 @@ HALVES = [
     trained_otherwise(crop.EXPERIMENT, name, partial(half, which=which))
     for which, name in enumerate(("first_half", "last_half"))
 ]
-FEW_IMAGES = trained_otherwise(normalize.EXPERIMENT, "few_images", few)
-SHUFFLED = trained_otherwise(normalize.EXPERIMENT, "shuffled_labels", shuffled)
+SOURCES_ONLY = {
+    label: trained_otherwise(normalize.EXPERIMENT, name, partial(images, number=number))
+    for label, name, images, number in (
+        ("1,000 images", "few_images", first, FEW),
+        ("2,500 images", "more_images", first, MORE),
+        ("1,000 images, shuffled labels", "shuffled_labels", shuffled, FEW),
+        ("10,000 images, shuffled labels", "all_shuffled", shuffled, ALL),
+    )
+}
 NETWORKS = {
     "1.2": (normalize.EXPERIMENT, 0),
     "1.3": (flip.EXPERIMENT, 0),
@@ -88,10 +95,11 @@ NETWORKS = {
     "1.4, first half, seed 1": (HALVES[0], 1),
     "1.4, last half": (HALVES[1], 0),
     "2.1": (accuracy.EXPERIMENT, 0),
+    "2.1, seed 1": (accuracy.EXPERIMENT, 1),
     "2.1 without BatchNorm": (controls.of_depth(0), 0),
+    "2.1 without BatchNorm, seed 1": (controls.of_depth(0), 1),
     "2.4": (solution.experiment_of(solution.SOLUTION), 0),
 }
-SOURCES_ONLY = {"1,000 images": (FEW_IMAGES, 0), "shuffled labels": (SHUFFLED, 0)}
 UNTRAINED = "untrained"
 FLOORS = (*SOURCES_ONLY, UNTRAINED)  # not shown any images, and not in the correlations
 CAUSES = {
@@ -230,7 +238,7 @@ def by_pair(rows, column):
 
 def main():
     arguments = options.parse(options.parser(__doc__))
-    for each in (*HALVES, FEW_IMAGES, SHUFFLED):
+    for each in (*HALVES, *SOURCES_ONLY.values()):
         experiment.run(each, arguments)
 
     def measure_all():
@@ -241,7 +249,7 @@ def main():
         networks[UNTRAINED] = OnPixels(new, crop.EXPERIMENT.prepare, cifar.statistics).eval()
         return measure(networks, cifar.test_images, cifar.test_labels)
 
-    trained = NETWORKS | SOURCES_ONLY
+    trained = NETWORKS | {name: (each, 0) for name, each in SOURCES_ONLY.items()}
     weights = [weights_path(arguments.trained, *of) for of in trained.values()]
     experiment.measure_once(tables_in(arguments.out), weights, arguments.retrain, measure_all)
     draw(arguments.out)

@@ -62,11 +62,12 @@ class Run(NamedTuple):
 
 
 INPUTS = (
-    *("1.2_raw_without_batchnorm", "1.2_divided_without_batchnorm", "1.2_normalize_without_batchnorm"),
+    *(f"1.2_{kind}_without_batchnorm" for kind in ("raw", "divided", "centered", "normalize")),
     "1.2_divided",
 )
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
+TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "all_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
     Run("part1/procedure.py --finalists --folds 0 1 2 3 4", 8, (), ("1.0_folds",)),
@@ -81,18 +82,26 @@ RUNS = (
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
     Run("part1/controls.py --normalization", 15, INPUTS, seeds=range(5)),
     Run("part1/controls.py --normalization divided --precision fp32", 5, ("1.2_divided",), seeds=range(5)),
-    Run("part1/controls.py --crops-alone", 4, ("1.4_crop_alone",), seeds=range(5)),
+    Run("part1/controls.py --crops", 8, ("1.4_crop_alone", "1.4_crop_fixed"), seeds=range(5)),
     Run("part1/controls.py --shifts", 1, (), ("1.4_shifts",), seeds=range(5)),
     Run("part2/design.py", 160, (), ("2.0_folds",)),
     Run("part2/design.py --finalists --folds 0 1 2 3 4", 200, (), ("2.0_folds",)),
     Run("part2/accuracy.py", 20, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(5)),
+    Run("part2/accuracy.py --ordinary-batchnorm", 14, ("2.1_ordinary_batchnorm",), seeds=range(3)),
     Run("part2/gradients.py", 1, (), ("2.2_norms",), seeds=range(5)),
     Run("part2/vanishing.py", 42, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(5)),
     Run(
-        "part2/controls.py --controls backward forward both unbiased no_epsilon sgd_vanishing",
-        58,
-        tuple(f"2.3_{name}" for name in ("backward", "forward", "both", "unbiased", "no_epsilon", "sgd_vanishing")),
+        "part2/controls.py --controls backward forward both both_clipped unbiased no_epsilon",
+        66,
+        tuple(f"2.3_{name}" for name in ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon")),
         ("2.3_course",),
+    ),
+    Run(
+        "part2/controls.py --controls sgd_vanishing",
+        24,
+        ("2.3_sgd_vanishing",),
+        ("2.3_course",),
+        seeds=range(3),
     ),
     Run(
         "part2/controls.py --controls backward_halved forward_halved no_epsilon_halved",
@@ -167,10 +176,16 @@ RUNS = (
         seeds=range(3),
     ),
     Run(
-        "part2/controls.py --controls standardized_added standardized_shallow slow_others",
-        44,
-        ("2.4_standardized_added", "2.4_standardized_shallow", "2.4_slow_others"),
+        "part2/controls.py --controls standardized_added random_start slow_others",
+        52,
+        ("2.4_standardized_added", "2.4_random_start", "2.4_slow_others"),
         ("2.4_course",),
+        seeds=range(2),
+    ),
+    Run(
+        "part2/controls.py --controls standardized_shallow he_shallow centered_shallow normalized_shallow",
+        32,
+        tuple(f"2.4_{name}_shallow" for name in ("standardized", "he", "centered", "normalized")),
         seeds=range(2),
     ),
     # The main questions with plain SGD.
@@ -201,7 +216,7 @@ RUNS = (
     Run(
         "part3/controls.py",
         4,
-        ("3.2_first_half", "3.2_last_half", "3.2_few_images", "3.2_shuffled_labels"),
+        tuple(f"3.2_{name}" for name in TRAINED_OTHERWISE),
         ("3.2_pairs", "3.2_steps"),
         seeds=range(2),
     ),

@@ -41,7 +41,7 @@ EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
 EXPERIMENTS += [solution.experiment_of(name, "clipped") for name in ("he", "residual")]
 EXPERIMENTS += [solution.experiment_of(name, "unchanged") for name in solution.PARTS]
 EXPERIMENTS += [solution.experiment_of(name, "halved") for name in ("scaled_chain", "scaled")]
-EXPERIMENTS += [*transfer_controls.HALVES, transfer_controls.FEW_IMAGES, transfer_controls.SHUFFLED]
+EXPERIMENTS += [*transfer_controls.HALVES, *transfer_controls.SOURCES_ONLY.values()]
 
 
 @pytest.mark.parametrize("folder, name", COMMITTED)
