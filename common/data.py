@@ -112,7 +112,7 @@ def searched() -> list[Path]:
 
 
 def is_at_hand() -> bool:
-    """Whether `find` would find the data without a download."""
+    """Whether `find` would look for the data without downloading it."""
     return bool(os.environ.get("CIFAR10_ROOT")) or any(map(is_complete, searched()))
 
 

@@ -114,7 +114,7 @@ def hash_of_setup(experiment: Experiment, arguments: argparse.Namespace) -> str:
 
 
 def is_comparable(row: dict) -> bool:
-    """Whether a row's hash of its setup can be compared: versions of PyTorch describe the same layers differently."""
+    """Whether a row's hash of its setup can be compared: other versions may describe layers differently."""
     return row["torch"] == str(torch.__version__)
 
 
@@ -219,7 +219,7 @@ def trained_network(experiment: Experiment, seed: int, cifar: Cifar, arguments: 
         network.load_state_dict(load_weights(weights))
     except RuntimeError as error:
         raise RecordError(
-            f"{weights} are not weights of question {experiment.question}'s network; remove them"
+            f"{weights} does not hold the weights of question {experiment.question}'s network; remove it"
         ) from error
     return network.eval()
 
@@ -251,7 +251,7 @@ def measure_once(
             measured = measure()  # trains networks whose weights are missing
             hashes = hashes_of(weights)
             if before.items() - hashes.items():
-                raise RecordError(f"another process replaced weights that {last} is measured on: try again")
+                raise RecordError(f"another process replaced weights while {last} was being measured: try again")
             for name, rows in measured.items():
                 records.write_rows(tables[name], rows)
                 remember(tables[name], hashes)
@@ -276,7 +276,7 @@ def measure_trained(experiment: Experiment, table: Path, measure: Callable, argu
 def is_measured(table: Path, cells: dict[str, str | int], weights: Sequence[Path] = ()) -> bool:
     """Whether `table` has a row with these cells and was measured on the current weights.
 
-    Missing weights count as unchanged. Only this function decides whether to repeat a measurement.
+    Missing weights count as unchanged.
     """
     texts = {name: str(value) for name, value in cells.items()}
     found = any(texts.items() <= row.items() for row in read_rows(table))

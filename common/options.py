@@ -35,7 +35,7 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         return accelerator or torch.device("cpu")
     if name not in ("cpu", "cuda", "mps"):
-        raise argparse.ArgumentTypeError(f"{name!r} is none of auto, cpu, cuda, mps")
+        raise argparse.ArgumentTypeError(f"{name!r} is not one of auto, cpu, cuda, mps")
     if name != "cpu" and (accelerator is None or accelerator.type != name):
         raise argparse.ArgumentTypeError(f"this machine has no {name} device")
     return torch.device(name)
@@ -62,7 +62,7 @@ def parser(description: str, seeds: bool = True) -> Parser:
     add("--iterations", type=many, default=Settings().iterations, help="training steps (default: %(default)s)")
     add("--batch-size", type=images, default=Settings().batch_size, help="images per step (default: %(default)s)")
     add("--device", type=device_named, default="auto", metavar="{auto,cpu,cuda,mps}", help="(default: auto)")
-    text = "sgd: plain SGD with momentum instead of Muon, in a separate folder (default: %(default)s)"
+    text = "sgd: plain SGD for all parameters, in a separate folder (default: each experiment's own settings)"
     add("--optimizer", choices=["procedure", "sgd"], default="procedure", help=text)
     precisions = ["auto", "fp32", "bf16"]
     add("--precision", choices=precisions, default="auto", help="auto uses bf16 if it is native (default: auto)")
@@ -103,10 +103,10 @@ def printable(text: str) -> str:
 def parse(parser: Parser, constants: Sequence[str] = ()) -> argparse.Namespace:
     """Parse, determine `precision`, and move `out` to a separate folder if the run is not the report's.
 
-    Such a run has another budget than the assignment's, generated images, another precision than the fastest, plain
+    Such a run has a budget other than the assignment's, generated images, a precision other than the fastest, plain
     SGD, or a non-default value of a flag in `constants`. `arguments.trained` is the folder of the same run
     with default `constants`: a script that only uses trained networks finds them there. `arguments.asked` holds
-    precision and threads if a flag sets them to other values than the defaults, and `arguments.budget` holds
+    precision and threads if a flag sets them to values other than the defaults, and `arguments.budget` holds
     iterations and batch size if they are not the assignment's. With such a budget, images are generated if CIFAR-10
     is missing and cannot be downloaded; at the full budget, that is an error.
     Raises `DataError` if `--data-dir` is given and has no CIFAR-10, even if a finished log needs none.

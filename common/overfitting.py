@@ -21,7 +21,7 @@ class Overfitting(NamedTuple):
     def __str__(self) -> str:
         spread = "" if self.gap.deviation is None else f" ± {100 * self.gap.deviation:.1f}"
         gap = f"{100 * self.gap.mean:.1f}{spread} points above test accuracy (n = {self.gap.seeds})"
-        return f"{100 * self.training:.1f} % of the training images without augmentation, {gap}"
+        return f"accuracy on unaugmented training images {100 * self.training:.1f} %, {gap}"
 
 
 def measure(network: nn.Module, cifar: Cifar, prepare: Callable, images: int | None = None) -> list[dict]:

@@ -42,7 +42,7 @@ def within(kind: type, smallest: float, largest: float) -> Callable[[str], int |
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from None
         if not smallest <= value <= largest:  # or is NaN
-            raise argparse.ArgumentTypeError(f"{text} is not in {smallest:g} … {largest:g}")
+            raise argparse.ArgumentTypeError(f"{text} is not between {smallest:g} and {largest:g}")
         return value
 
     return parse
@@ -140,11 +140,11 @@ def merge_rows(path: Path, rows: list[dict], key: Sequence[str]) -> None:
         return tuple(str(row[name]) for name in key)
 
     guard = path.parents[1] / "checkpoints" / f"{path.name}.lock"
-    with lock(guard, f"{path} was locked for a minute by another process, or its disk has no file locks", seconds=60):
+    with lock(guard, f"{path} was locked for a minute by another process, or its file system has no locks", seconds=60):
         replaced = {key_of(row) for row in rows}
         kept = [row for row in read_rows(path) if not set(key) <= row.keys() or key_of(row) not in replaced]
         if kept and list(kept[0]) != list(rows[0]):
-            raise RecordError(f"{path} has other columns than this run: fix it, or name another folder with --out")
+            raise RecordError(f"{path} has different columns from this run: fix it, or name another folder with --out")
         write_rows(path, sorted(kept + rows, key=lambda row: [natural(cell) for cell in key_of(row)]))
 
 
@@ -164,7 +164,7 @@ def save_checkpoint(path: Path, state: dict) -> None:
 def load_checkpoint(path: Path) -> dict | None:
     """Load a checkpoint onto the CPU, or return None if it does not exist. Runs no code from the file.
 
-    Raises `RecordError` if the file has changed since it was written.
+    Raises `RecordError` if the file is damaged.
     """
     if not path.exists():
         return None

@@ -221,8 +221,10 @@ def refuse_mixture(log: Path, rows: Sequence[dict]) -> None:
     """Raise `RecordError` if the rows cannot be averaged because their machines or settings differ."""
     for name in [column.partition(":")[0] for column in f"{MACHINE} setup:text".split()]:
         if len(found := {str(row[name] or "unknown") for row in rows if name in row}) > 1:
-            unlike = f"seeds whose {name} is {' and '.join(sorted(found))}"
-            raise RecordError(f"{log} would mix {unlike}: --retrain all seeds, or name another folder with --out")
+            unlike = f"{name} ({' and '.join(sorted(found))})"
+            raise RecordError(
+                f"{log} would mix runs with different {unlike}: --retrain all seeds, or name another folder with --out"
+            )
 
 
 def final_accuracies(log: Path) -> list[float]:

@@ -1,9 +1,9 @@
 """Question 1.2: normalize images to zero mean and unit standard deviation; what changes, and why so little?
 
-The BatchNorm after the first convolution removes any shift of its input and any scale that all channels share. Its
-backward pass gives the convolution the same gradient regardless of both. Two differences from raw pixels remain:
-the border (the convolution pads with zeros, which are black in raw images and the mean color in normalized images)
-and the unequal scales of the channels.
+The BatchNorm after the first convolution removes any shift of the convolution's input and any scale that all channels
+share. Its backward pass gives the convolution the same gradient regardless of both. Two differences from raw pixels
+remain: the border (the convolution pads with zeros, which are black in raw images and the mean color in normalized
+images) and the unequal scales of the channels.
 
 At the start of training, the first convolution's gradient on normalized images is compared (by cosine similarity) with
 that on raw images: unchanged; with the mean color at the border; and with that border and each channel divided by its
@@ -111,7 +111,7 @@ def main():
     draw(arguments.out)
     found = answer(arguments.out)
     for name, cosine in found["cosines"].items():
-        print(f"cosine of conv1's gradient with that on normalized images: {cosine:.3f} on {name}")
+        print(f"cosine between conv1's gradients on normalized images and on {name}: {cosine:.3f}")
     for name in ("normalized minus raw", "centered minus raw", "normalized minus centered"):
         print(f"{name}: {found[name] or 'unknown: needs two common seeds'}")
     print(plots.drawn(arguments.out))

@@ -3,7 +3,7 @@
 Trains question 1.4's network, with its pre-processing and each candidate, for the full 2,000 iterations on four
 fifths of train batch 1, and evaluates on the held-out fifth: `--folds 0` to find good candidates, then
 `--folds 0 1 2 3 4 --finalists` to choose one. "Plain" settings are those of all parameters except the
-convolutions' weights. The winner is the default of `common.settings.Settings`, used in the whole assignment.
+convolutions' weights. The winner is the default of `common.settings.Settings`, which all questions use except 2.4.
 
 A difference has a standard error of about 0.9 points on fold 0 and 0.4 on all five. On fold 0 the best few
 settings of Muon differ by less than that: the choice among them is arbitrary. On five folds Muon is 2.7 points

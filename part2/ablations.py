@@ -106,7 +106,7 @@ def standardized_added_network():
 
 
 def standardized_shallow_network():
-    """`fewer_skips_network` without its added layers, the residual blocks and the ReLUs that follow them."""
+    """`fewer_skips_network` without its added layers (the residual blocks and the ReLUs that follow them)."""
     network = fewer_skips_network()
     for name, layer in list(network.named_children()):
         if isinstance(layer, Block):
@@ -118,7 +118,7 @@ def standardized_shallow_network():
 def random_start_network():
     """2.4's solution, where the blocks of added convolutions do not start as the identity.
 
-    The second convolution of each has half the usual scale, as have the original convolutions with a skip.
+    The second convolution of each has half the usual scale, as do the original convolutions with a skip.
     """
     network = cures.scaled()
     for layer in convolutions(network):
@@ -143,7 +143,7 @@ class CenteredConv2d(nn.Conv2d):
 
 
 class NormalizedConv2d(ScaledConv2d):
-    """A `ScaledConv2d` that does not center its weights: it divides by their root mean square in each output channel.
+    """A `ScaledConv2d` that does not center its weights: it divides them by their norm in each output channel.
 
     With a scale of √2, weights have the size of He initialization.
     """

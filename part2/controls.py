@@ -1,7 +1,7 @@
 """Controls for 2.3 and 2.4: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions instead of 20. Each of the `--controls` but the last adds 20 and makes one more
-change:
+`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last four, adds 20 and makes
+one more change:
 
 batchnorm             BatchNorm, over 25 images as in 2.1, after every convolution
 batchnorm_residual    the same, with the added layers in residual blocks as in 2.4's solution
@@ -22,7 +22,7 @@ random_start          2.4's solution with blocks of added convolutions that do n
 standardized_shallow  fewer_skips without the added layers
 he_shallow            the same with ordinary weights and He initialization
 centered_shallow      the same with weights that are centered but not divided by their standard deviation
-normalized_shallow    the same with weights that are divided by their root mean square but not centered
+normalized_shallow    the same with weights that are divided by their norm but not centered
 
 Predict before you run: which of these learn?
 """

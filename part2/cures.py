@@ -1,4 +1,4 @@
-"""The cures of 2.4, which let 2.3's network learn with all 27 convolutions and no BatchNorm, and one control.
+"""The cures tried in 2.4, which keep all 27 convolutions and add no BatchNorm, and one control.
 
 Each is a function without arguments that returns a new network. To add a cure, add a function here and a line to
 `CURES` in part2/solution.py.
@@ -90,7 +90,7 @@ def scaled() -> nn.Sequential:
     """Cure iv: scaled weight standardization in all convolutions, and two kinds of residual blocks.
 
     One kind has two added convolutions; the second starts at zero, so that the block starts as the identity.
-    The other has the second convolution of each later group of convolutions, at half the scale.
+    The other has one original convolution (the third, fifth or seventh), at half the scale.
     """
     added = []
     for _ in range(ADDED // 2):

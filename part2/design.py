@@ -1,6 +1,6 @@
 """Before 2.1 and 2.4: which parts of the design matter, and how should the cure be trained?
 
-Trains 2.1's network, and variants that each change one thing, for the full budget on four fifths of train
+Trains 2.1's network, and variants with one or two changes each, for the full budget on four fifths of train
 batch 1, and evaluates on the held-out fifth. The test images are not used. Then does the same for the
 solution of 2.4, and for plain chains, which have its depth but no skips. Use `--folds 0` to find good
 candidates, and `--folds 0 1 2 3 4 --finalists` to choose among the best.
@@ -91,7 +91,8 @@ class GhostNoise(nn.Module):
     """The noise of ghost batches without their normalization; the identity in evaluation.
 
     In training, each group of `ghost` images is shifted and scaled to the whole batch's mean and standard deviation
-    per channel, with all statistics treated as constants. That is BatchNorm's error when it uses a group's statistics.
+    per channel, with all statistics treated as constants. This reproduces BatchNorm's error when it uses a group's
+    statistics.
     """
 
     def __init__(self, ghost: int = GHOST):
@@ -189,7 +190,7 @@ CANDIDATES = {
         prepare,
         replace(PLAIN_SGD, learning_rate=0.05, weight_decay=0.01),
     ),
-    # Not allowed by the assignment; measured for comparison.
+    # The next five are not allowed by the assignment, and are measured for comparison.
     "GELU": (with_gelu, prepare, Settings()),
     "GELU, plain weight decay 0.001": (with_gelu, prepare, replace(Settings(), plain_weight_decay=1e-3)),
     "label smoothing": (designed_network, prepare, replace(Settings(), label_smoothing=0.2)),

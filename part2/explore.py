@@ -1,7 +1,8 @@
 """Before questions 2.3 and 2.4: what does a deep network do to gradients and images, before any training?
 
 Builds 2.3's network or a variant, runs a forward and a backward pass on 32 images, and draws each layer's gradient,
-difference between images and live channels, and for every fifth layer a histogram of the activation's inputs.
+variance between images and share of live channels (above 0 for any image), and histograms of the activation's inputs
+for the first and every fifth added layer.
 
     python part2/explore.py                                  2.3's network
     python part2/explore.py --compare default he dirac       three initializations
@@ -202,7 +203,12 @@ def parse():
     text = "BatchNorm, or scaled weight standardization (default: none)"
     add("--norm", choices=["none", "batch", "weights"], default="none", help=text)
     add("--skip", action="store_true", help="form residual blocks of two added layers that start as the identity")
-    add("--bias", choices=["yes", "no"], default="yes", help="biases in convolutions (default: yes)")
+    add(
+        "--bias",
+        choices=["yes", "no"],
+        default="yes",
+        help="biases in convolutions; no effect with --norm weights (default: yes)",
+    )
     add("--width", type=within(int, 1, 256), default=16, metavar="N", help="channels of added layers (default: 16)")
     add("--seed", type=within(int, 0, 2**32 - 1), default=0, help="random seed (default: 0)")
     add("--animate", action="store_true", help="train the network, and write a GIF")
@@ -214,9 +220,9 @@ def parse():
     add("--out", type=options.printable_path, metavar="FILE", help=text)
     arguments = parser.parse_args()
     if arguments.skip and arguments.added % 2:
-        parser.error("argument --added: residual blocks take two layers each")
+        parser.error("argument --added: must be even with --skip (residual blocks have two layers each)")
     if arguments.animate and arguments.compare:
-        parser.error("argument --animate: shows one network")
+        parser.error("argument --animate: not allowed with --compare (it shows one network)")
     suffix = ".gif" if arguments.animate else ".png"
     arguments.out = arguments.out or Path(f"explore{suffix}")
     if arguments.out.suffix != suffix:

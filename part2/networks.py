@@ -20,7 +20,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm with separate training statistics for each group of `ghost` images (Hoffer et al. 2017).
 
     BatchNorm does the same when several GPUs share a batch. Statistics of fewer images are noisier, and this
-    noise keeps a network from memorizing 10,000 images. In evaluation it is plain BatchNorm. Its running
+    noise may make the images harder to memorize. In evaluation it is plain BatchNorm. Its running
     statistics are updated once per group: with 4 groups per batch, a momentum of 0.1 acts as 1 - 0.9⁴ = 0.34.
     """
 

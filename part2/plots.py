@@ -89,7 +89,7 @@ def signal_curves(
 
     `curves` are keyed by the network's name in the table. Lines are geometric means over the initializations, and
     bands reach from the lowest to the highest. `theory` is the predicted gradient, by the network's name, relative to
-    the last convolution's. For its first network, the predicted difference between images is drawn as well.
+    that of the last convolution in it. For its first network, the predicted difference between images is drawn as well.
     """
     table = log_path(out, question, "signals")
     figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2))

@@ -131,7 +131,7 @@ def start_and_end(log: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def lowest_epoch(log: Path) -> np.ndarray:
-    """For each convolution, the lowest epoch median of G over seeds."""
+    """For each convolution, the lowest of the epochs' medians of G (over seeds and iterations)."""
     magnitudes, epoch = magnitudes_of(log), epoch_of(log.parents[1])
     epochs = np.split(magnitudes, range(epoch, magnitudes.shape[-1], epoch), axis=-1)
     return np.min([np.median(each, axis=(0, 2)) for each in epochs], axis=0)
@@ -223,7 +223,7 @@ def over_training(course: list[dict], measure: Callable[[dict[int, dict]], float
 
 
 def dead_from(out: Path, question: str, name: str) -> list[dict]:
-    """For each seed, the first layer without live channels at the end of training, and since which iteration."""
+    """For each seed, the first layer without live channels at the end, and the iteration from which it had none."""
     live: dict[tuple[int, int], list[tuple[int, float]]] = {}
     for row in course_of(out, question, name):
         live.setdefault((row["seed"], row["convolution"]), []).append((row["iteration"], row["live"]))

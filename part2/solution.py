@@ -3,10 +3,10 @@
 Each cure preserves the gradient's scale from layer to layer at the start, in its own way (part2/cures.py). Without
 BatchNorm a step changes the network's output more. So the solution, cure iv, is trained with one change to the
 procedure: the gradients of the parameters that SGD trains, such as biases and gains, are clipped to a joint norm of
-0.1. Cures i to iii, and 2.3's network with `--cures none`, also have half of Muon's learning rate. Cure v has no weight
-decay instead.
+0.1. Cures i to iii, and 2.3's network with `--cures none`, also have half of Muon's learning rate. Cure v is clipped,
+too, at the full learning rate but without weight decay in Muon.
 
-`--procedure` trains cures with another procedure than their own: Part 1's (unchanged), with clipping (clipped), or with
+`--procedure` trains cures with a procedure other than their own: Part 1's (unchanged), with clipping (clipped), or with
 clipping and half the rate (halved). The cures he, residual, scaled_chain and scaled have, in this order, neither part
 of the solution, residual blocks alone, standardized weights alone, and both, which separates the effects of the two
 parts. part2/controls.py has the solution with fewer skips, and without clipping but with smaller steps.
@@ -98,9 +98,9 @@ def broken_rule(network):
         return f"returns {type(network).__name__}, not nn.Sequential"
     found, expected = len(convolutions(network)), len(convolutions(vanishing.vanishing_network()))
     if found < expected:
-        return f"returns one with {found} convolutions, not {expected}"
+        return f"returns a network with only {found} of {expected} convolutions"
     if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()):
-        return "returns one with BatchNorm"
+        return "returns a network with BatchNorm"
     return None
 
 

@@ -10,10 +10,10 @@ It learns nothing: gradients do not reach its first layers, and images do not re
     (`signals.predicted_gradient`). Measured factors differ because the share of active ReLUs is not exactly half,
     and because kernels extend over the zero padding at the border, where part of a gradient is lost.
 (b) Forward, on the same networks. Differences between images shrink in the same way, and faster at first: ReLU
-    leaves 0.34 of the variance of values centered on zero, and half where values differ little. Biases do not
-    shrink, because each layer adds new ones. So deep outputs, and the prediction, are the same for all images.
-    With 10 classes, the lowest loss of one prediction for all images is ln 10 = 2.303.
-(c) In training, Muon's steps are larger than such gradients, so the added layers change, and G of the first
+    leaves 0.34 of the variance of values centered on zero, and half where values differ little. The contribution
+    of biases does not, because each layer adds new ones. So deep outputs, and the prediction, are the same for all
+    images. With 10 classes, the lowest loss of one prediction for all images is ln 10 = 2.303.
+(c) In training, Muon scales small gradients up, so the added layers change, and G of the first
     convolution rises for a while. But a channel that is equal for all images also dies for all: once a step makes it
     negative, its ReLU passes no gradient that could revive it. When no channel of a layer is live, G is exactly 0
     from this layer back to the first, and in the next layer, whose input is 0. After 1, 10, … 2,000 iterations, (a),
@@ -23,8 +23,8 @@ Predict before you run: by how many powers of ten is the gradient smaller after 
 last?
 
 part2/explore.py shows this for other networks. part2/controls.py has the controls: other depths, BatchNorm, plain SGD,
-and networks in which (a) or (b) is repaired. With smaller steps, they learn something if (b) is; if only (a) is, not
-every seed does.
+and networks in which (a) or (b) is repaired. With smaller steps, those with (b) repaired learn something for every
+seed; with only (a) repaired, only some seeds do.
 """
 
 import math
@@ -175,7 +175,7 @@ def show_answer(found):
     print(f"   With BatchNorm, by {batchnorm['gradient_factor']:.3f} (theory: {batchnorm['theory']:.3f}).")
     print(f"3. Image differences vanish: they are {share['first']:.2g} of the mean square after the first")
     print(f"   convolution, {share['last']:.1e} after the last added one.")
-    print("4. ReLUs die: G of the first convolution is exactly 0 after iteration")
+    print("4. ReLUs die: the last iteration at which G of the first convolution is not 0 is")
     print(f"   {', '.join(map(str, found['last_nonzero']))} (by seed).")
 
 

@@ -1,11 +1,11 @@
 """Question 3.1: how small a change makes 1.4's network 99 % sure of a wrong category?
 
 Attacks all test images (part3/attack.py), shows the first two of each category that the network classifies correctly,
-and repeats the attack with other step sizes on the first 1,000 correctly classified images. With a step ε of a whole
-level, an adversarial image is an 8-bit image, which saving preserves. With half a level it is not, so all images that
-are saved or tabulated are rounded, and the sweep reports success before and after rounding.
+and repeats the attack with six step sizes on the first 1,000 correctly classified images. With a step ε of a whole
+level, an adversarial image is an 8-bit image, which saving preserves. With half a level it is not, so saved images and
+their table are rounded, and the sweep over step sizes reports success before and after rounding.
 
-Predict before you run: how many of 255 levels is the median image's largest pixel change?
+Predict before you run: what is the median, over images, of the largest pixel change (in levels of 255)?
 """
 
 import sys

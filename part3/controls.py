@@ -1,7 +1,8 @@
 """Controls for question 3.2: when does an adversarial image fool a network that was not attacked?
 
 Each network below is attacked on the same test images, which all networks that are not "source only" classify
-correctly, with an equal number of steps of one level. The adversarial images are shown to each other network:
+correctly, with an equal number of steps of one level. The adversarial images are shown to every other network that is
+not "source only":
 
 1.2, 1.3, 1.4, seed 1     Table 1's network with the pre-processing of 1.2, 1.3 and 1.4; 1.4 with another seed
 first half (two seeds)    1.4, trained on the first 5,000 training images
@@ -114,7 +115,7 @@ def tables_in(out):
 
 
 def pairs(networks, images, labels, accuracies):
-    """Rows for each source and each target, which is not in `FLOORS`: the target's accuracy, and the causes."""
+    """Rows for each source and each target that is not in `FLOORS`: the target's accuracy, and the causes."""
     gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
     for source, attacked in networks.items():
         made = attack(attacked, images, labels, 1.0, UNREACHABLE, STEPS, source).images

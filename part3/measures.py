@@ -163,7 +163,7 @@ def feed(victim, source, images, attacked, labels, name, victim_name):
 
 
 def alignment(networks, images, labels):
-    """Rows that compare the first network with each other one: similarity of gradients with respect to pixels.
+    """Rows that compare the first network with each of the others: similarity of gradients with respect to pixels.
 
     Two controls: the second network's gradient for another image, and random numbers.
     """

@@ -200,7 +200,7 @@ def in_json(value):
 
 
 def typeset(arguments):
-    """The report as PDF bytes; raises `RecordError` if it does not meet the assignment's rules."""
+    """The report as PDF bytes; raises `RecordError` if it is too long or lacks a question or a figure."""
     out, numbers = arguments.out, json.dumps(answers(arguments.out))
     folder = out.resolve() / "checkpoints" / "typst"  # the only files that Typst can read
     with lock(folder.with_suffix(".lock"), f"another process is typesetting {out / 'report.pdf'}"):

@@ -1,4 +1,4 @@
-"""The attack of question 3.1, held against its equation and against networks that misbehave."""
+"""The attack of question 3.1, checked against its equation and against networks that misbehave."""
 
 import pytest
 import torch

@@ -69,7 +69,7 @@ def test_the_committed_weights_and_attacks_pass_and_altered_ones_fail(record, ci
 
 @pytest.mark.parametrize("altered", [False, True])
 def test_the_whole_check_trains_apart_and_says_whether_anything_differs(altered, record, cifar, monkeypatch, capsys):
-    """Training is played by a copy of the log."""
+    """A copy of the log stands in for training."""
     commands = []
 
     def train_again(command, flags):

@@ -106,7 +106,7 @@ def test_the_readme_shows_animations_of_less_than_2_mb():
     "flags, message",
     [
         ("--skip --added 3", "take two layers each"),
-        ("--animate --compare he dirac", "shows one network"),
+        ("--animate --compare he dirac", "not allowed with --compare"),
         ("--out explore.pdf", "does not end in .png"),
         ("--out nowhere/explore.png", "is not a folder"),
         ("--slope 2", "not in 0"),

@@ -1,4 +1,4 @@
-"""G of question 2.2 and the signals of 2.3, held against computations by hand and against theory."""
+"""G of question 2.2 and the signals of 2.3, checked against computations by hand and against theory."""
 
 import pytest
 import torch

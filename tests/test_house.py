@@ -1,4 +1,4 @@
-"""Where things lie, as the README says: who may import whom, and that common/ has only what is shared."""
+"""The layout: which folder may import which, and that common/ has only what is shared."""
 
 import ast
 import subprocess

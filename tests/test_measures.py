@@ -1,4 +1,4 @@
-"""What Part 3 measures, held against small cases by hand."""
+"""What Part 3 measures, checked against small cases by hand."""
 
 import math
 

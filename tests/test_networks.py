@@ -1,4 +1,4 @@
-"""Table 1's network, held against the assignment's table."""
+"""Table 1's network, checked against the assignment's table."""
 
 import torch
 

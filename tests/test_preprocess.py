@@ -82,7 +82,7 @@ def test_flip_mirrors_half_of_the_images_each_on_its_own():
     heads = flipped[:, 0, 0, 0] == 31
     assert torch.equal(flipped[heads], images[heads].flip(-1)) and torch.equal(flipped[~heads], images[~heads])
     assert abs(heads.double().mean() - 0.5) < 4 * 0.5 / number**0.5
-    both = (heads[1:] & heads[:-1]).double().mean()  # neighbours in the batch agree by chance only
+    both = (heads[1:] & heads[:-1]).double().mean()  # neighbors in the batch agree by chance only
     assert abs(both - 0.25) < 4 * (0.25 * 0.75 / number) ** 0.5
 
 
@@ -139,7 +139,7 @@ def test_border_is_zero_after_normalization():
 
 @pytest.mark.parametrize("script", [flip, crop])
 def test_flip_comes_before_normalization_and_crop_after(script, synthetic, monkeypatch):
-    """The order does not show in the images that come out, for flipping and normalizing commute."""
+    """The order does not show in the images that come out, because flipping and normalizing commute."""
     seen = []
     for name in ("random_flip", "normalize", "random_crop"):
         if hasattr(script, name):

@@ -206,7 +206,7 @@ def test_overfitting_is_measured_on_training_images_as_they_are(tmp_path, monkey
     assert [len(images) for images in seen] == [100] * 8
     out = tmp_path / trial_path(Path(), {"iterations": 2, "batch_size": 20, "images": "synthetic"})
     gaps = [100 * (1 - test) for test in final_accuracies(log_path(out, "1.4", "crop"))]
-    assert first[-2].startswith(f"crop: 100.0 % of the training images without augmentation, {mean(gaps):.1f} ± ")
+    assert first[-2].startswith(f"crop: accuracy on unaugmented training images 100.0 %, {mean(gaps):.1f} ± ")
     options.run_script(comparison.main)
     # The last line lists what this process has drawn, here by earlier tests as well.
     assert len(seen) == 8 and capsys.readouterr().out.splitlines()[-6:-1] == first[-6:-1]
@@ -320,7 +320,7 @@ def test_seeds_of_two_networks_or_settings_have_no_mean(tmp_path, monkeypatch, c
         for flags in ([], ["--seeds", "1"]):
             with pytest.raises(SystemExit):
                 run(change, *flags)
-            assert "would mix seeds whose setup is" in capsys.readouterr().err
+            assert "would mix runs with different setup (" in capsys.readouterr().err
     assert "(n = 2)" in run({}, "--seeds", "0", "1")
     assert "(n = 2)" in run({"make_network": another}, "--seeds", "0", "1", "--retrain")
     assert "already" in run({"make_network": another})
@@ -460,8 +460,8 @@ def test_a_cure_that_breaks_a_rule_is_refused_before_it_is_trained(tmp_path, mon
         return capsys.readouterr().err
 
     assert "returns NoneType" in refused(lambda: None)
-    assert "returns one with 26 convolutions, not 27" in refused(lambda: vanishing.vanishing_network(19))
-    assert "returns one with BatchNorm" in refused(networks.batchnorm_network)
+    assert "returns a network with only 26 of 27 convolutions" in refused(lambda: vanishing.vanishing_network(19))
+    assert "returns a network with BatchNorm" in refused(networks.batchnorm_network)
 
 
 def test_a_new_cure_is_a_function_and_a_line(tmp_path, monkeypatch, capsys):
