@@ -140,7 +140,8 @@ def test_the_readme_says_what_the_logs_say():
     attacks = adversarial.answer(REPORT)
     assert f"{attacks['succeeded']} of {attacks['attacked']} test images" in readme
     shown = {row["inputs"]: row["accuracy"] for row in transfer.answer(REPORT)["transfer"] if row["images"] == "shown"}
-    assert f"{100 * shown['adversarial']:.1f} % of the 20 images shown in 3.1 (originals: {100 * shown['original']:.1f} %)" in readme
+    right, before = (f"{100 * shown[name]:.1f} %" for name in ("adversarial", "original"))
+    assert f"{right} of the 20 images shown in 3.1 (originals: {before})" in readme
     trained = re.findall(r"^\| `part\d/(\w+)\.py`, per seed \| (\d+) s \|$", readme, re.MULTILINE)
     logs = {"crop": ("1.4", "crop"), "solution": ("2.4", "scaled")}
     logs |= {name: (question, name) for question, name in [("2.1", "accuracy"), ("2.3", "vanishing")]}
