@@ -10,7 +10,7 @@ last half                 1.4, trained on the last 5,000 training images
 2.1, without BatchNorm    the designed network, and the same without BatchNorm (2.3's with no added layer); two seeds
 2.4                       the solution
 1,000 images, 2,500 …     1.2, trained on the first 1,000 or 2,500 training images; source only
-…, shuffled labels        1.2, trained on the first 1,000 or on all images with shuffled labels; source only
+…, shuffled labels        the same two with shuffled labels, which they learn by heart; source only
 untrained                 1.4's network before training; source only
 
 A source is a network that images are crafted on, and a target one that they are shown to. Accuracies are compared with
@@ -48,7 +48,7 @@ from part3.transfer import EQUAL_STEPS as STEPS
 from part3.transfer import UNREACHABLE
 
 IMAGES = 500  # test images
-FEW, MORE, ALL = 1000, 2500, 10000  # training images of the networks that are only sources
+FEW, MORE = 1000, 2500  # training images of the networks that are only sources
 RESAMPLED = 1000  # bootstrap samples of networks
 
 
@@ -84,7 +84,7 @@ SOURCES_ONLY = {
         ("1,000 images", "few_images", first, FEW),
         ("2,500 images", "more_images", first, MORE),
         ("1,000 images, shuffled labels", "shuffled_labels", shuffled, FEW),
-        ("10,000 images, shuffled labels", "all_shuffled", shuffled, ALL),
+        ("2,500 images, shuffled labels", "more_shuffled", shuffled, MORE),
     )
 }
 NETWORKS = {

@@ -67,7 +67,7 @@ INPUTS = (
 )
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
-TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "all_shuffled")
+TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
     Run("part1/procedure.py --finalists --folds 0 1 2 3 4", 8, (), ("1.0_folds",)),
