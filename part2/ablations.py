@@ -161,6 +161,19 @@ class NormalizedConv2d(ScaledConv2d):
         )
 
 
+class GainedConv2d(nn.Conv2d):
+    """A convolution with He initialization and, as in `ScaledConv2d`, a learned gain for each output channel."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, padding: int):
+        super().__init__(inputs, outputs, kernel_size, padding=padding)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        nn.init.zeros_(self.bias)
+        self.gain = nn.Parameter(torch.zeros(outputs, 1, 1, 1))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(inputs, self.weight * (1 + self.gain / 2**0.5), self.bias)
+
+
 def shallow_network(kind=None):
     """2.3's network without added layers: with He initialization, or with another kind of convolution."""
     network = cures.initialize_he(deep_network([]))

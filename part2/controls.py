@@ -1,6 +1,6 @@
 """Controls for 2.3 and 2.4: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last four, adds 20 and makes
+`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last five, adds 20 and makes
 one more change:
 
 batchnorm             BatchNorm, over 25 images as in 2.1, after every convolution
@@ -23,6 +23,7 @@ standardized_shallow  fewer_skips without the added layers
 he_shallow            the same with ordinary weights and He initialization
 centered_shallow      the same with weights that are centered but not divided by their standard deviation
 normalized_shallow    the same with weights that are divided by their norm but not centered
+gained_shallow        the same with a learned gain but without division
 
 Predict before you run: which of these learn?
 """
@@ -84,6 +85,7 @@ CONTROLS = {
                 ("standardized", ablations.standardized_shallow_network),
                 ("he", shallow_network),
                 ("centered", partial(shallow_network, ablations.CenteredConv2d)),
+                ("gained", partial(shallow_network, ablations.GainedConv2d)),
                 ("normalized", partial(shallow_network, ablations.NormalizedConv2d)),
             )
         ),

@@ -67,6 +67,7 @@ INPUTS = (
 )
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
+SHALLOW = ("standardized_shallow", "he_shallow", "centered_shallow", "normalized_shallow", "gained_shallow")
 TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
@@ -183,9 +184,9 @@ RUNS = (
         seeds=range(2),
     ),
     Run(
-        "part2/controls.py --controls standardized_shallow he_shallow centered_shallow normalized_shallow",
-        32,
-        tuple(f"2.4_{name}_shallow" for name in ("standardized", "he", "centered", "normalized")),
+        f"part2/controls.py --controls {' '.join(SHALLOW)}",
+        40,
+        tuple(f"2.4_{name}" for name in SHALLOW),
         seeds=range(2),
     ),
     # The main questions with plain SGD.

@@ -235,6 +235,10 @@ def test_the_shallow_controls_only_center_or_only_normalize_their_weights():
             assert torch.allclose(layer(inputs), before, atol=1e-4)
             layer.weight.data *= 2
             assert torch.allclose(layer(inputs), 2 * before, atol=1e-4)
+    layer = convolutions(ablations.shallow_network(ablations.GainedConv2d))[0]
+    without_bias, layer.gain.data[3] = layer(inputs), 2**0.5
+    factors = torch.ones(1, 16, 1, 1).index_fill(1, torch.tensor(3), 2)
+    assert torch.allclose(layer(inputs), without_bias * factors, atol=1e-5)
     layer = convolutions(ablations.shallow_network(ablations.NormalizedConv2d))[1]
     inputs = torch.randn(2, 16, 8, 8)
     sizes = layer.weight.square().mean((1, 2, 3), keepdim=True).sqrt()
