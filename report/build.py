@@ -103,6 +103,7 @@ def constants():
         "architecture": describe(designed_network()),
         "batchnorm": {name: getattr(designed_network().norm1, name) for name in ("eps", "momentum", "ghost")},
         "asked": accuracy.ASKED,
+        "long": LONG,
         "overfitting_images": accuracy.OVERFITTING_IMAGES,
         "signal_images": signals.IMAGES,
         "initializations": signals.INITIALIZATIONS,
