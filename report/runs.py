@@ -68,6 +68,7 @@ INPUTS = (
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 SHALLOW = ("standardized_shallow", "he_shallow", "centered_shallow", "normalized_shallow", "gained_shallow")
+UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon", "sgd_forward")
 TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
@@ -92,9 +93,9 @@ RUNS = (
     Run("part2/gradients.py", 1, (), ("2.2_norms",), seeds=range(5)),
     Run("part2/vanishing.py", 42, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(5)),
     Run(
-        "part2/controls.py --controls backward forward both both_clipped unbiased no_epsilon",
-        66,
-        tuple(f"2.3_{name}" for name in ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon")),
+        "part2/controls.py --controls backward forward both both_clipped unbiased no_epsilon sgd_forward",
+        78,
+        tuple(f"2.3_{name}" for name in UNREPEATED),
         ("2.3_course",),
     ),
     Run(
@@ -198,6 +199,7 @@ RUNS = (
     Run("part2/accuracy.py --optimizer sgd", 14, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/gradients.py --optimizer sgd", 1, (), ("2.2_norms",), seeds=range(3)),
     Run("part2/vanishing.py --optimizer sgd", 25, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
+    Run("part2/controls.py --controls forward --optimizer sgd", 12, ("2.3_forward",), ("2.3_course",)),
     Run("part2/solution.py --optimizer sgd", 25, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
     # Trained for longer: does the gain from crops grow?
     Run(f"part1/flip.py --iterations {LONG}", 6, ("1.3_flip",), seeds=range(2)),
