@@ -6,11 +6,12 @@ BatchNorm on pixels divided by 255 (divided); all of them, unless some are named
 do as well as normalized ones, raw pixels must do worse without it, especially with `--optimizer sgd`, whose steps grow
 with the gradient.
 
-`--crops` trains Table 1's network in two ways; both, unless one is named. crop_alone has the crops of 1.4 but no flips.
-If crops gain less than flips in 1.4 only because they come second, they must gain as much as flips without them.
-crop_fixed has flips and crops, but each image is cropped at the same position each time. If crops help because the
-network learns to tolerate shifts, crop_fixed must gain as much as 1.4. If they help because changing images are hard to
-memorize, it must gain little.
+`--augmentation` trains Table 1's network in three ways; all, unless some are named. crop_alone has the crops of 1.4 but
+no flips. If crops gain less than flips in 1.4 only because they come second, they must gain as much as flips without
+them. flip_fixed flips half of the images, the same ones each time; crop_fixed has flips and crops, but each image is
+cropped at the same position each time. If flips help because the network sees both orientations, and crops because it
+learns to tolerate shifts, these must gain as much as 1.3 and 1.4. If they help because changing images are hard to
+memorize, they must gain little.
 
 `--shifts` evaluates the trained networks of 1.2 to 1.4 and that of crop_fixed on the first 5,000 training images and
 the first 5,000 test images: unchanged, flipped, and shifted sideways by 2, 4 or 8 pixels, where the border is filled
@@ -69,6 +70,14 @@ def crop_alone(images, statistics, generator=None):
     return images if generator is None else preprocess.random_crop(images, generator)
 
 
+def flip_fixed(images, statistics, generator=None):
+    normalized = preprocess.normalize(images, statistics)
+    if generator is None:
+        return normalized
+    heads = images.sum(dim=(1, 2, 3)) % 2 == 0
+    return torch.where(heads.view(-1, 1, 1, 1), normalized.flip(-1), normalized)
+
+
 def crop_fixed(images, statistics, generator=None):
     normalized = flip.prepare(images, statistics, generator)
     if generator is None:
@@ -83,15 +92,16 @@ WITHOUT = {
     for name, prepare in INPUTS.items()
 }
 DIVIDED = Experiment("1.2", "divided", table1_network, divide)
-CROPS = {
+AUGMENTATIONS = {
     each.name: each
     for each in (
+        Experiment("1.3", "flip_fixed", table1_network, flip_fixed),
         Experiment("1.4", "crop_alone", table1_network, crop_alone),
         Experiment("1.4", "crop_fixed", table1_network, crop_fixed),
     )
 }
 EXPERIMENTS = {each.name: each for each in (*WITHOUT.values(), DIVIDED)}
-AUGMENTED = (*(script.EXPERIMENT for script in (normalize, flip, crop)), CROPS["crop_fixed"])
+AUGMENTED = (*(script.EXPERIMENT for script in (normalize, flip, crop)), AUGMENTATIONS["crop_fixed"])
 
 
 def shift(images: torch.Tensor, right: int, mode: str = "constant") -> torch.Tensor:
@@ -131,8 +141,9 @@ def measure_shifts(network, cifar):
 def answer(out):
     """Test accuracy by input with and without BatchNorm; mean accuracy over seeds by network, set and change.
 
-    `crop_alone` is the gain from crops without flips, over 1.2. `crop_fixed` is that from crops at fixed positions,
-    over 1.3, and `crop minus crop_fixed` that from changing the positions.
+    `flip_fixed` is the gain from flipping always the same images, over 1.2; `crop_alone`, that from crops without
+    flips, over 1.2; `crop_fixed`, that from crops at fixed positions, over 1.3; and `crop minus crop_fixed`, that from
+    changing the positions.
     """
     alone, fixed = (results.log_path(out, "1.4", name) for name in ("crop_alone", "crop_fixed"))
     logs = {
@@ -152,6 +163,7 @@ def answer(out):
             for kind, of in logs.items()
         },
         "divided minus raw": results.paired_difference(*(logs["with BatchNorm"][name] for name in ("divided", "raw"))),
+        "flip_fixed": results.paired_difference(results.log_path(out, "1.3", "flip_fixed"), normalize.CURVE.log(out)),
         "crop_alone": results.paired_difference(alone, normalize.CURVE.log(out)),
         "crop_fixed": results.paired_difference(fixed, flip.CURVE.log(out)),
         "crop minus crop_fixed": results.paired_difference(crop.CURVE.log(out), fixed),
@@ -164,16 +176,16 @@ def main():
     control = parser.add_mutually_exclusive_group(required=True)
     text = "train without BatchNorm, and on pixels / 255"
     control.add_argument("--normalization", nargs="*", choices=EXPERIMENTS, metavar="NAME", help=text)
-    text = "train with crops but without flips, and with crops at fixed positions"
-    control.add_argument("--crops", nargs="*", choices=CROPS, metavar="NAME", help=text)
+    text = "train with crops but without flips, and with fixed flips and crops"
+    control.add_argument("--augmentation", nargs="*", choices=AUGMENTATIONS, metavar="NAME", help=text)
     control.add_argument("--shifts", action="store_true", help="evaluate networks on flipped and shifted images")
     arguments = options.parse(parser)
     if arguments.normalization is not None:
         for name in arguments.normalization or EXPERIMENTS:
             experiment.run(EXPERIMENTS[name], arguments)
-    elif arguments.crops is not None:
-        for name in arguments.crops or CROPS:
-            experiment.run(CROPS[name], arguments)
+    elif arguments.augmentation is not None:
+        for name in arguments.augmentation or AUGMENTATIONS:
+            experiment.run(AUGMENTATIONS[name], arguments)
     else:
         table = results.log_path(arguments.out, "1.4", "shifts")
         for each in AUGMENTED:
@@ -183,8 +195,12 @@ def main():
     for kind, accuracies in found["inputs"].items():
         for name, accuracy in accuracies.items():
             print(f"{kind:<18} {name:<10} {accuracy}")
-    for name, what in [("crop_alone", "without flips, over 1.2"), ("crop_fixed", "at fixed positions, over 1.3")]:
-        print(f"gain from crops {what}: {found[name] or 'unknown: needs two common seeds'}")
+    for name, what in [
+        ("flip_fixed", "flipping the same images each time, over 1.2"),
+        ("crop_alone", "crops without flips, over 1.2"),
+        ("crop_fixed", "crops at fixed positions, over 1.3"),
+    ]:
+        print(f"gain from {what}: {found[name] or 'unknown: needs two common seeds'}")
     for key, accuracy in found["shifts"].items():
         print(f"{key:<24} {accuracy}")
 

@@ -63,7 +63,7 @@ CURES = {
     "residual": Cure(cures.residual, "iii", "(iii) residual blocks", PURPLE, (0, (5, 1))),
     "scaled": Cure(cures.scaled, "iv", "(iv) the solution", BLUE, (0, (6, 1, 1, 1, 1, 1)), CLIPPED),
     "slowed": Cure(cures.slowed_identity, "v", "(v) slow layers", ORANGE, (0, (3, 1, 1, 1)), SLOWED),
-    "scaled_chain": Cure(cures.scaled_chain, "iv*", "(iv*) without skips", VIOLET, (0, (1, 3)), CLIPPED),
+    "scaled_chain": Cure(cures.scaled_chain, "iv*", "(iv*) standardized chain", VIOLET, (0, (1, 3)), CLIPPED),
 }
 SOLUTION = "scaled"
 PARTS = {  # parts of the solution that each cure has

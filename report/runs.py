@@ -84,7 +84,12 @@ RUNS = (
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
     Run("part1/controls.py --normalization", 15, INPUTS, seeds=range(5)),
     Run("part1/controls.py --normalization divided --precision fp32", 5, ("1.2_divided",), seeds=range(5)),
-    Run("part1/controls.py --crops", 8, ("1.4_crop_alone", "1.4_crop_fixed"), seeds=range(5)),
+    Run(
+        "part1/controls.py --augmentation",
+        12,
+        ("1.3_flip_fixed", "1.4_crop_alone", "1.4_crop_fixed"),
+        seeds=range(5),
+    ),
     Run("part1/controls.py --shifts", 1, (), ("1.4_shifts",), seeds=range(5)),
     Run("part2/design.py", 160, (), ("2.0_folds",)),
     Run("part2/design.py --finalists --folds 0 1 2 3 4", 200, (), ("2.0_folds",)),

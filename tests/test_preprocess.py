@@ -69,6 +69,17 @@ def test_crops_at_fixed_positions_never_change_except_for_the_flip():
     assert 0.3 < torch.tensor(landed).float().mean() < 0.7  # some are mirrored
 
 
+def test_fixed_flips_mirror_the_same_images_each_time():
+    images = torch.randint(256, (200, 3, 32, 32), dtype=torch.uint8, generator=generator())
+    first, second = (controls.flip_fixed(images, IDENTITY, generator(seed)) for seed in (0, 1))
+    assert torch.equal(first, second) and torch.equal(controls.flip_fixed(images, IDENTITY), images.float())
+    mirrored = [torch.equal(found, image.flip(-1)) for image, found in zip(images.float(), first)]
+    assert all(
+        torch.equal(found, image) for image, found, flipped in zip(images.float(), first, mirrored) if not flipped
+    )
+    assert 70 < sum(mirrored) < 130
+
+
 def test_shifted_images_have_zeros_or_the_edge_at_the_border():
     row = torch.tensor([1.0, 2, 3, 4]).view(1, 1, 1, 4)
     assert controls.shift(row, 1).flatten().tolist() == [0, 1, 2, 3]
