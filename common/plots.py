@@ -125,7 +125,7 @@ def comparison(
     unaugmented training images. The axis starts at `lowest` percent.
     """
     drawn = [curve for curve in curves if final_accuracies(curve.log(out))]
-    figure, (courses, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(FULL_WIDTH, 2.1))
+    figure, (courses, ends) = plt.subplots(1, 2, width_ratios=(3, 2), sharey=True, figsize=(FULL_WIDTH, 1.9))
     epoch = epoch_of(out)
     for position, curve in enumerate(drawn):
         seeds = list(read_log(curve.log(out)).values())

@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
     logarithmic axis cannot show, each seed has a line in a gray strip below.
     """
-    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.4)
+    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.1)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # Exponents of ten. The strip for G = 0 is a third as high as the range of G.
@@ -92,7 +92,7 @@ def signal_curves(
     that of the last convolution in it. For its first network, the predicted difference between images is drawn as well.
     """
     table = log_path(out, question, "signals")
-    figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.2))
+    figure, (backward, forward) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 2.05))
     figure.get_layout_engine().set(wspace=0.06)
     for network, curve in curves.items():
         depth = column(table, network, "convolution")[0]

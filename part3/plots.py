@@ -60,7 +60,7 @@ def side_by_side(shown: list[tuple[dict, np.ndarray, np.ndarray]]) -> plt.Figure
     lines = -(-len(shown) // 4)  # rounded up
     # Every third column is a gap between pairs.
     figure, grid = plt.subplots(
-        lines, 12, figsize=(FULL_WIDTH, 1.17 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.2]
+        lines, 12, figsize=(FULL_WIDTH, 1.15 * lines), squeeze=False, width_ratios=4 * [1, 1, 0.2]
     )
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0, hspace=0)  # inches
     figure.suptitle("each pair: original (left), adversarial image (right)", fontsize=8)
