@@ -135,7 +135,8 @@ def answer(out):
 def ending(out, log):
     """G of the first convolution at the first step and in the last epoch, signals in trained networks, and accuracy.
 
-    `image_share` is the share of the last added layer's mean square that differs between images.
+    `image_share` is the share of the last added layer's mean square that differs between images, and `largest_of_last`
+    the largest G of the last convolution.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     question, _, name = log.stem.partition("_")
@@ -147,6 +148,7 @@ def ending(out, log):
         "kept_scale": signals.kept_scale(out, question, name, ADDED),
         "least_live": signals.least_live(out, question, name),
         "last_nonzero": signals.last_nonzero(log),
+        "largest_of_last": signals.magnitudes_of(log)[:, -1].max().item(),
         "test": results.final_accuracy(log),
     }
 
