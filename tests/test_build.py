@@ -58,7 +58,7 @@ def test_the_same_logs_give_the_same_bytes_and_another_number_other_text(copy, m
     run(monkeypatch, build, "--out", copy)
     assert (copy / "report.pdf").read_bytes() == first
     results = copy / "logs" / "results.csv"
-    (row,) = [row for row in read_rows(results) if (row["question"], row["seed"]) == ("2.1", "0")]
+    (row,) = [row for row in read_rows(results) if (row["name"], row["seed"]) == ("accuracy", "0")]
     unchanged = results.read_text()
     results.write_text(unchanged.replace(f"2.1,accuracy,0,{row['test_accuracy']}", "2.1,accuracy,0,0.5"))
     run(monkeypatch, build, "--out", copy)

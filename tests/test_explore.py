@@ -105,11 +105,11 @@ def test_the_readme_shows_animations_of_less_than_2_mb():
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--skip --added 3", "take two layers each"),
+        ("--skip --added 3", "must be even with --skip"),
         ("--animate --compare he dirac", "not allowed with --compare"),
         ("--out explore.pdf", "does not end in .png"),
         ("--out nowhere/explore.png", "is not a folder"),
-        ("--slope 2", "not in 0"),
+        ("--slope 2", "not between 0"),
     ],
 )
 def test_what_cannot_be_explored_is_one_line(flags, message, monkeypatch, tmp_path, capsys):

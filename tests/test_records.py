@@ -48,7 +48,7 @@ def test_other_columns_are_refused(tmp_path):
     path = tmp_path / "logs" / "x.csv"
     records.merge_rows(path, [{"seed": 0, "loss": 1}], key=["seed"])
     before = path.read_bytes()
-    with pytest.raises(records.RecordError, match="other columns"):
+    with pytest.raises(records.RecordError, match="different columns"):
         records.merge_rows(path, [{"seed": 1, "loss": 1, "G_conv1": 1}], key=["seed"])
     assert path.read_bytes() == before
 
