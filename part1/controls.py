@@ -145,7 +145,7 @@ def answer(out):
     flips, over 1.2; `crop_fixed`, that from crops at fixed positions, over 1.3; and `crop minus crop_fixed`, that from
     changing the positions.
     """
-    alone, fixed = (results.log_path(out, "1.4", name) for name in ("crop_alone", "crop_fixed"))
+    augmented = {name: results.log_path(out, each.question, name) for name, each in AUGMENTATIONS.items()}
     logs = {
         "with BatchNorm": {
             "raw": raw.CURVE.log(out),
@@ -163,10 +163,10 @@ def answer(out):
             for kind, of in logs.items()
         },
         "divided minus raw": results.paired_difference(*(logs["with BatchNorm"][name] for name in ("divided", "raw"))),
-        "flip_fixed": results.paired_difference(results.log_path(out, "1.3", "flip_fixed"), normalize.CURVE.log(out)),
-        "crop_alone": results.paired_difference(alone, normalize.CURVE.log(out)),
-        "crop_fixed": results.paired_difference(fixed, flip.CURVE.log(out)),
-        "crop minus crop_fixed": results.paired_difference(crop.CURVE.log(out), fixed),
+        "flip_fixed": results.paired_difference(augmented["flip_fixed"], normalize.CURVE.log(out)),
+        "crop_alone": results.paired_difference(augmented["crop_alone"], normalize.CURVE.log(out)),
+        "crop_fixed": results.paired_difference(augmented["crop_fixed"], flip.CURVE.log(out)),
+        "crop minus crop_fixed": results.paired_difference(crop.CURVE.log(out), augmented["crop_fixed"]),
         "shifts": {" ".join(key): results.mean_of(accuracies) for key, accuracies in shifts.items()},
     }
 

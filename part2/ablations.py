@@ -5,7 +5,6 @@ All take images `(N, 3, 32, 32)` and return logits `(N, 10)`, as in part2/networ
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from common.gradients import convolutions
 from part2 import cures, signals, vanishing
@@ -153,12 +152,8 @@ class NormalizedConv2d(ScaledConv2d):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         squares = self.weight.square().sum((1, 2, 3), keepdim=True)
-        return F.conv2d(
-            inputs,
-            self.weight * (self.scale + self.gain) * torch.rsqrt(squares + 1e-8),
-            self.bias,
-            padding=self.padding,
-        )
+        weight = self.weight * (self.scale + self.gain) * torch.rsqrt(squares + 1e-8)
+        return self._conv_forward(inputs, weight, self.bias)
 
 
 class GainedConv2d(nn.Conv2d):

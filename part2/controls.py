@@ -51,8 +51,6 @@ MOST = 100  # most added layers for `--depth`
 # Muon's eps in `no_epsilon`. With a smaller one, once gradients are 0 and the momentum fades, float32 could not compute
 # the momentum's norm.
 TINY = 1e-20
-
-
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
 
 
@@ -135,7 +133,7 @@ def answer(out):
 def ending(out, log):
     """G of the first convolution at the first step and in the last epoch, signals in trained networks, and accuracy.
 
-    `image_share` is the share of the last added layer's mean square that differs between images, and `largest_of_last`
+    `image_share` is the share of the last added layer's mean square that differs between images. `peak_of_last` is
     the largest G of the last convolution.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
@@ -148,7 +146,7 @@ def ending(out, log):
         "kept_scale": signals.kept_scale(out, question, name, ADDED),
         "least_live": signals.least_live(out, question, name),
         "last_nonzero": signals.last_nonzero(log),
-        "largest_of_last": signals.magnitudes_of(log)[:, -1].max().item(),
+        "peak_of_last": signals.peak(log, -1),
         "test": results.final_accuracy(log),
     }
 

@@ -52,15 +52,20 @@ FEW, MORE = 1000, 2500  # training images of the networks that are only sources
 RESAMPLED = 1000  # bootstrap samples of networks
 
 
+def only(cifar, images):
+    """The training images in this slice, and all test images."""
+    return replace(cifar, train_images=cifar.train_images[images], train_labels=cifar.train_labels[images])
+
+
 def half(cifar, which):
     """The first (0) or the last (1) half of the training images, and all test images."""
-    part = slice(len(cifar.train_labels) // 2) if which == 0 else slice(len(cifar.train_labels) // 2, None)
-    return replace(cifar, train_images=cifar.train_images[part], train_labels=cifar.train_labels[part])
+    middle = len(cifar.train_labels) // 2
+    return only(cifar, slice(middle, None) if which else slice(middle))
 
 
 def first(cifar, number):
     """The first training images, and all test images."""
-    return replace(cifar, train_images=cifar.train_images[:number], train_labels=cifar.train_labels[:number])
+    return only(cifar, slice(number))
 
 
 def shuffled(cifar, number):
