@@ -12,7 +12,8 @@ from part2.cures import Block, ScaledConv2d
 from part2.networks import ADDED, GhostBatchNorm2d, deep_network, designed_network
 
 GAIN = signals.DEFAULT_FACTOR**-0.5  # √6
-SLOWNESS = 100  # what `slow_softmax` and `slow_others` divide gradients by
+SLOWNESS = 100  # what `slow_softmax`, `slow_start` and `slow_others` divide gradients by
+SLOW_STEPS = 10  # for how many steps `slow_start` does so
 
 
 def batchnorm_residual_network():
@@ -80,6 +81,36 @@ def slow_network(of_softmax):
 
 def divide(gradient):
     return gradient / SLOWNESS
+
+
+class SlowStartLinear(nn.Linear):
+    """A linear layer that divides its gradients by `SLOWNESS` in the first `SLOW_STEPS` steps.
+
+    The steps are counted in a buffer, so that a resumed run continues to count.
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        for parameter in self.parameters():
+            parameter.register_hook(self.divide_early)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.steps += 1
+        return super().forward(inputs)
+
+    def divide_early(self, gradient: torch.Tensor) -> torch.Tensor:
+        return torch.where(self.steps <= SLOW_STEPS, gradient / SLOWNESS, gradient)
+
+
+def slow_start_network():
+    """2.4's solution with its softmax layer's gradients divided by `SLOWNESS` in the first `SLOW_STEPS` steps only."""
+    network = cures.scaled()
+    softmax = SlowStartLinear(network.softmax.in_features, network.softmax.out_features)
+    softmax.load_state_dict(network.softmax.state_dict(), strict=False)  # all but the buffer
+    network.softmax = softmax
+    return network
 
 
 def fewer_skips_network():

@@ -16,7 +16,8 @@ sgd_forward           the same with the forward pass mended as in `forward`
 backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
-slow_others           the same, with the gradients of the convolutions' biases and gains divided instead
+slow_start            the same, but in the first ten steps only
+slow_others           slow_softmax, with the gradients of the convolutions' biases and gains divided instead
 fewer_skips           2.4's solution without the skips of the original convolutions 3, 5 and 7
 standardized_added    the same, but only the added convolutions have standardized weights; the others are as in cure iii
 random_start          2.4's solution with blocks of added convolutions that do not start as the identity
@@ -78,6 +79,7 @@ CONTROLS = {
         control("unbiased_halved", ablations.unbiased_network, HALVED),
         control("no_epsilon_halved", settings=replace(HALVED, epsilon=TINY)),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
+        control("slow_start", ablations.slow_start_network, question="2.4"),
         control("slow_others", partial(slow_network, False), question="2.4"),
         control("fewer_skips", ablations.fewer_skips_network, CLIPPED, question="2.4"),
         control("standardized_added", ablations.standardized_added_network, CLIPPED, question="2.4"),

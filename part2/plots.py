@@ -47,7 +47,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
         iterations = np.arange(1, values.shape[-1] + 1)
         for layer, (label, style) in enumerate([("first convolution", FIRST), ("last convolution", LAST)]):
             for number, seed in enumerate(values[:, layer]):
-                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.2, linewidth=0.4)
+                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.35, linewidth=0.5)
                 height = bottom - strip * (0.3 + (layer + (number + 0.5) / len(values)) * 0.35)
                 zeros = np.where(seed == 0, 10.0**height, np.nan)
                 axes.plot(iterations, zeros, color=style["color"], linewidth=1)

@@ -189,6 +189,64 @@ def alignment(networks, images, labels):
         }
 
 
+@torch.enable_grad()
+def margins(network, images, labels):
+    """Each image's margin `(N,)`, and its gradient with respect to the pixels `(N, 3072)`.
+
+    The margin is the true category's logit minus the largest other one: at 0, the network changes its mind.
+    """
+    found = []
+    for batch, true in zip(images.float().split(BATCH), labels.split(BATCH)):
+        pixels = batch.detach().requires_grad_()
+        logits = network(pixels)
+        margin = logits.gather(1, true[:, None]) - logits.scatter(1, true[:, None], -torch.inf).amax(1, keepdim=True)
+        found.append((margin.detach().flatten(), torch.autograd.grad(margin.sum(), pixels)[0].flatten(1)))
+    margin, gradient = zip(*found)
+    return torch.cat(margin), torch.cat(gradient)
+
+
+def levels_to_boundary(margin, gradient, signs):
+    """The median step in levels along `signs` `(N, 3072)` after which the margin is 0, to first order.
+
+    Infinite for an image whose margin does not fall.
+    """
+    falls = -(signs * gradient).sum(1)
+    return torch.where(falls > 0, margin / falls, torch.inf).median().item()
+
+
+def asymmetry(networks, images, labels, steps):
+    """Rows for each source and target: how far the target's decision boundary is, and what iteration changes.
+
+    `own_levels` and `levels` are `levels_to_boundary` along the signs of the target's margin gradient and of the
+    source's loss gradient. `one_step` and `accuracy` are the target's accuracies after one step of `steps` levels and
+    after `steps` steps of one level on the source; `cosine` and `cosine_after`, the mean cosines of the two networks'
+    loss gradients on the originals and after the `steps` steps.
+    """
+    unreachable = 2.0  # a confidence
+    gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
+    margins_of = {name: margins(network, images, labels) for name, network in networks.items()}
+    for source, attacked in networks.items():
+        once = attack(attacked, images, labels, float(steps), unreachable, 1).images
+        made = attack(attacked, images, labels, 1.0, unreachable, steps, f"asymmetry, {source}").images
+        after = gradients_of(attacked, made, labels)
+        for victim, network in networks.items():
+            if victim == source:
+                continue
+            margin, gradient = margins_of[victim]
+            pairs = ((gradients[source], gradients[victim]), (after, gradients_of(network, made, labels)))
+            cosines = [F.cosine_similarity(*map(directions, pair)).nanmean().item() for pair in pairs]
+            right = [(predict(network, inputs)[0] == labels).float().mean().item() for inputs in (once, made)]
+            yield {
+                "source": source,
+                "victim": victim,
+                "images": len(labels),
+                "own_levels": levels_to_boundary(margin, gradient, -gradient.sign()),
+                "levels": levels_to_boundary(margin, gradient, gradients[source].sign()),
+                **dict(zip(("one_step", "accuracy"), right)),
+                **dict(zip(("cosine", "cosine_after"), cosines)),
+            }
+
+
 def shown_to_others(networks, images, labels, attacks):
     """One row per attack, source and target: the target's accuracy on the images.
 

@@ -218,7 +218,7 @@ RUNS = (
         "part3/transfer.py",
         5,
         (),
-        ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment", "3.2_verdicts"),
+        ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment", "3.2_asymmetry", "3.2_verdicts"),
         seeds=(),
     ),
     Run(

@@ -54,6 +54,37 @@ def test_steps_along_a_gradient_have_the_length_of_steps_along_signs_and_may_avo
     assert avoiding[1].flatten().tolist() == pytest.approx([20, 0, 0, 0], abs=1e-4)
 
 
+def test_a_margin_and_the_distance_to_the_boundary_are_those_computed_by_hand():
+    """The first image's margin is 9 - 5 = 4. A level off the first value and one onto the third lower it by 2."""
+    images = torch.tensor([[9.0, 1, 5], [2, 8, 1], [1, 7, 6]]).view(3, 1, 1, 3)
+    margin, gradient = measures.margins(Given(), images, torch.tensor([0, 1, 1]))
+    assert margin.tolist() == [4, 6, 1]
+    assert gradient.tolist() == [[1, 0, -1], [-1, 1, 0], [0, 1, -1]]
+    assert not images.requires_grad
+    assert measures.levels_to_boundary(margin, gradient, -gradient.sign()) == 2  # the median of 2, 3 and 0.5
+    assert measures.levels_to_boundary(margin, gradient, torch.tensor([[-1.0, 0, 0]]).repeat(3, 1)) == math.inf
+
+
+def test_asymmetry_tells_source_and_target_apart():
+    """By hand, for networks that differ in the size of their logits: the boundary is equally far, gradients agree."""
+
+    class Scaled(Given):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, pixels):
+            return self.scale * super().forward(pixels)
+
+    images, labels = torch.tensor([[60.0, 50, 10], [40, 70, 10]]).view(2, 1, 1, 3), torch.tensor([0, 1])
+    first, second = measures.asymmetry({"flat": Scaled(0.1), "steep": Scaled(0.3)}, images, labels, steps=6)
+    assert (first["source"], first["victim"], second["source"]) == ("flat", "steep", "steep")
+    for row in (first, second):
+        assert row["own_levels"] == row["levels"] == 5  # the smaller of 5 and 15: torch's median of two
+        assert row["one_step"] == row["accuracy"] == 0.5  # 6 levels undo a margin of 10, but not one of 30
+        assert row["cosine"] > 0.8 and row["cosine_after"] > 0.8
+
+
 def test_the_runner_up_is_the_most_probable_wrong_category():
     images = torch.tensor([[9.0, 1, 5], [2, 8, 1], [3, 4, 9]]).view(3, 1, 1, 3)
     assert measures.runner_up(Given(), images, torch.tensor([0, 1, 1])).tolist() == [2, 0, 2]

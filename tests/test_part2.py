@@ -193,6 +193,23 @@ def test_only_the_gradients_that_a_control_names_are_divided(name, slow):
     assert usual["softmax.weight"].any() and usual["conv1.bias"].any()
 
 
+def test_a_slow_start_ends_after_ten_steps_and_changes_no_weights():
+    torch.manual_seed(0)
+    usual = cures.scaled()
+    torch.manual_seed(0)
+    network = controls.CONTROLS["slow_start"].make_network()
+    weights = network.state_dict()
+    assert weights.pop("softmax.steps") == 0
+    assert all(torch.equal(weights[name], value) for name, value in usual.state_dict().items())
+    layer, inputs, sizes = network.softmax, torch.ones(1, 256), []
+    for _ in range(12):
+        layer.eval()(inputs)  # not counted
+        layer.zero_grad()
+        layer.train()(inputs).sum().backward()
+        sizes += [(layer.weight.grad.unique().item(), layer.bias.grad.unique().item())]
+    assert sizes == [(pytest.approx(0.01), pytest.approx(0.01))] * 10 + [(1, 1)] * 2
+
+
 def test_the_control_with_fewer_skips_has_the_solutions_weights_at_full_scale_and_skips_added_layers_alone():
     torch.manual_seed(0)
     solution_network = cures.scaled()
