@@ -80,7 +80,7 @@ def test_asymmetry_tells_source_and_target_apart():
     first, second = measures.asymmetry({"flat": Scaled(0.1), "steep": Scaled(0.3)}, images, labels, steps=6)
     assert (first["source"], first["victim"], second["source"]) == ("flat", "steep", "steep")
     for row in (first, second):
-        assert row["own_levels"] == row["levels"] == 5  # the smaller of 5 and 15: torch's median of two
+        assert [row["own_levels"], row["levels"]] == pytest.approx([5, 5])  # of 5 and 15, torch takes the smaller
         assert row["one_step"] == row["accuracy"] == 0.5  # 6 levels undo a margin of 10, but not one of 30
         assert row["cosine"] > 0.8 and row["cosine_after"] > 0.8
 
