@@ -12,7 +12,7 @@ unbiased              no convolution has a bias, so nothing common to all images
 no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch's default: above 1e-7)
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
-sgd_forward, sgd_both the same, mended as in `forward` and `both`
+sgd_forward           the same with the forward pass mended as in `forward`
 backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
@@ -72,7 +72,6 @@ CONTROLS = {
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=SGD_WITHOUT_DECAY),
         control("sgd_forward", partial(mended_network, GAIN, 1.0), SGD_WITHOUT_DECAY),
-        control("sgd_both", partial(mended_network, GAIN, GAIN), SGD_WITHOUT_DECAY),
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED),

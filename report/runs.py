@@ -68,8 +68,7 @@ INPUTS = (
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 SHALLOW = ("standardized_shallow", "he_shallow", "centered_shallow", "normalized_shallow", "gained_shallow")
-UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon")
-BY_SGD = ("sgd_forward", "sgd_both")
+UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon", "sgd_forward")
 TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
@@ -100,14 +99,8 @@ RUNS = (
     Run("part2/vanishing.py", 42, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(5)),
     Run(
         f"part2/controls.py --controls {' '.join(UNREPEATED)}",
-        66,
+        78,
         tuple(f"2.3_{name}" for name in UNREPEATED),
-        ("2.3_course",),
-    ),
-    Run(
-        f"part2/controls.py --controls {' '.join(BY_SGD)}",
-        24,
-        tuple(f"2.3_{name}" for name in BY_SGD),
         ("2.3_course",),
     ),
     Run(
