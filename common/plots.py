@@ -151,6 +151,7 @@ def comparison(
                 ha="center", va="bottom" if above else "top", color=curve.color, fontsize=8,
             )  # fmt: skip
     courses.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 103), title="training accuracy")
+    courses.yaxis.set_major_locator(matplotlib.ticker.MultipleLocator(25 if lowest else 50))
     courses.margins(x=0.01)
     ends.plot([], [], "^", color="gray", markerfacecolor="none", label="training, last epoch")
     if unaugmented:

@@ -116,7 +116,7 @@ def signal_curves(
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     backward.set(title="backward: gradient of the output", ylabel=r"RMS of $\partial\mathcal{L}/\partial z$")
-    forward.set(title="forward: variance between images", ylabel="variance, mean square" if theory else "variance")
+    forward.set(title="forward: variance between images", ylabel="variance")
     save(figure, out, f"{question}_signals")
 
 

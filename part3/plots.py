@@ -199,7 +199,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
         )
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],
-        xlim=(-0.5, len(numbers) - 0.5), ylim=(-4, 104), ylabel="accuracy (%)",
+        xlim=(-0.5, len(numbers) - 0.5), ylim=(-4, 104), yticks=(0, 50, 100), ylabel="accuracy (%)",
     )  # fmt: skip
     rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
