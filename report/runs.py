@@ -217,7 +217,7 @@ RUNS = (
     Run("part3/adversarial.py", 1, (), ("3.1_adversarial", "3.1_attacks", "3.1_epsilon", "3.1_spectrum"), seeds=()),
     Run(
         "part3/transfer.py",
-        5,
+        8,
         (),
         ("3.2_transfer", "3.2_epsilon", "3.2_matrix", "3.2_alignment", "3.2_asymmetry", "3.2_verdicts"),
         seeds=(),
