@@ -12,6 +12,7 @@ from common.networks import evaluation_mode, laid_out
 from common.preprocess import Statistics
 
 EPSILON, CONFIDENCE, MAX_ITERATIONS = 1.0, 0.99, 200  # question 3.1; the first and the last are our choice
+UNREACHABLE = 2.0  # a confidence: no image stops before its last step
 BATCH = 250  # images per forward pass: about the fastest on a CPU
 
 

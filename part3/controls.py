@@ -41,11 +41,10 @@ from common.records import RecordError
 from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
 from part3 import plots
-from part3.attack import OnPixels, attack, gradient_attack, momentum_attack, predict
+from part3.attack import UNREACHABLE, OnPixels, attack, gradient_attack, momentum_attack, predict
 from part3.measures import directions, gradients_of, random_signs
 from part3.networks import on_pixels
 from part3.transfer import EQUAL_STEPS as STEPS
-from part3.transfer import UNREACHABLE
 
 IMAGES = 500  # test images
 FEW, MORE = 1000, 2500  # training images of the networks that are only sources

@@ -7,7 +7,7 @@ Distances are in intensity levels; shares and accuracies are fractions.
 import torch
 from torch.nn import functional as F
 
-from part3.attack import BATCH, CONFIDENCE, Attacked, attack, gradient_of_pixels, predict
+from part3.attack import BATCH, CONFIDENCE, UNREACHABLE, Attacked, attack, gradient_of_pixels, predict
 
 
 def as_saved(network, labels, attacked):
@@ -222,12 +222,11 @@ def asymmetry(networks, images, labels, steps):
     after `steps` steps of one level on the source; `cosine` and `cosine_after`, the mean cosines of the two networks'
     loss gradients on the originals and after the `steps` steps.
     """
-    unreachable = 2.0  # a confidence
     gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
     margins_of = {name: margins(network, images, labels) for name, network in networks.items()}
     for source, attacked in networks.items():
-        once = attack(attacked, images, labels, float(steps), unreachable, 1).images
-        made = attack(attacked, images, labels, 1.0, unreachable, steps, f"asymmetry, {source}").images
+        once = attack(attacked, images, labels, float(steps), UNREACHABLE, 1).images
+        made = attack(attacked, images, labels, 1.0, UNREACHABLE, steps, f"asymmetry, {source}").images
         after = gradients_of(attacked, made, labels)
         for victim, network in networks.items():
             if victim == source:

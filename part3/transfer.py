@@ -24,7 +24,7 @@ import torch
 from common import data, experiment, options, results
 from common.plots import drawn
 from part3 import adversarial, plots
-from part3.attack import attack, predict
+from part3.attack import UNREACHABLE, attack, predict
 from part3.measures import alignment, asymmetry, feed, shown_to_others
 from part3.networks import NETWORKS, network_on_pixels, weights_of
 
@@ -32,7 +32,6 @@ SOURCE, VICTIM, THIRD, TWIN = "1.4", "2.1", "2.4", "1.4, seed 1"
 FEW = 500  # test images for measurements that need many gradients
 EQUAL_STEPS = 8  # about the mean number that it takes to fool 1.4's network
 EQUAL = f"{EQUAL_STEPS} steps for all"
-UNREACHABLE = 2.0  # a confidence: no image stops before its last step
 
 
 def shown_images(out, device):
