@@ -140,8 +140,8 @@ def main():
     for row in found["asymmetry"]:
         print(
             f"crafted on {row['source']}, shown to {row['victim']}: boundary at {row['levels']:.1f} levels "
-            f"({row['own_levels']:.1f} along its own gradient's signs); {row['one_step']:.1%} right after one step of "
-            f"{EQUAL_STEPS} levels, {row['accuracy']:.1%} after {EQUAL_STEPS} steps; cosine {row['cosine']:.2f}, "
+            f"({row['own_levels']:.1f} along its own gradient's signs); accuracy {row['one_step']:.1%} after a step of "
+            f"{EQUAL_STEPS} levels, {row['accuracy']:.1%} after {EQUAL_STEPS} of one; cosine {row['cosine']:.2f}, "
             f"then {row['cosine_after']:.2f}"
         )
     print(drawn(arguments.out))
