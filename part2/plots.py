@@ -42,12 +42,13 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     positive = np.log10(np.concatenate([values[values > 0] for values in magnitudes.values()]))
     top, bottom = positive.max(), positive.min()
     strip = (top - bottom) / 3 if any((values == 0).any() for values in magnitudes.values()) else 0.0
+    alpha = 0.35 if strip else 0.2  # lines that end early hide less
     for axes, (title, values) in zip(panels.flat, magnitudes.items()):
         edges, middle = medians(values)
         iterations = np.arange(1, values.shape[-1] + 1)
         for layer, (label, style) in enumerate([("first convolution", FIRST), ("last convolution", LAST)]):
             for number, seed in enumerate(values[:, layer]):
-                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=0.35, linewidth=0.5)
+                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=alpha, linewidth=0.4)
                 height = bottom - strip * (0.3 + (layer + (number + 0.5) / len(values)) * 0.35)
                 zeros = np.where(seed == 0, 10.0**height, np.nan)
                 axes.plot(iterations, zeros, color=style["color"], linewidth=1)
