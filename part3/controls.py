@@ -31,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from common import data, experiment, options, results
 from common.experiment import weights_path
@@ -42,7 +41,7 @@ from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
 from part3 import plots
 from part3.attack import UNREACHABLE, OnPixels, attack, gradient_attack, momentum_attack, predict
-from part3.measures import directions, gradients_of, random_signs
+from part3.measures import gradients_of, mean_cosine, random_signs, share_correct
 from part3.networks import on_pixels
 from part3.transfer import EQUAL_STEPS as STEPS
 
@@ -126,13 +125,12 @@ def pairs(networks, images, labels, accuracies):
         for victim, network in networks.items():
             if victim == source or victim in FLOORS:
                 continue
-            cosines = F.cosine_similarity(directions(gradients[source]), directions(gradients[victim]))
             yield {
                 "source": source,
                 "victim": victim,
                 "images": len(labels),
-                "accuracy": (predict(network, made)[0] == labels).float().mean().item(),
-                "cosine": cosines.nanmean().item(),
+                "accuracy": share_correct(network, made, labels),
+                "cosine": mean_cosine(gradients[source], gradients[victim]),
                 "source_accuracy": accuracies[source],
                 "victim_gradient": gradients[victim].abs().sum(1).mean().item(),
             }
@@ -162,7 +160,7 @@ def kinds_of_steps(networks, images, labels):
                 "images": len(labels),
                 "linf_median": (inputs - images).abs().flatten(1).amax(1).median().item(),
                 "l2_median": (inputs - images).flatten(1).norm(dim=1).median().item(),
-                "accuracy": (predict(networks[victim], inputs)[0] == labels).float().mean().item(),
+                "accuracy": share_correct(networks[victim], inputs, labels),
             }
 
 

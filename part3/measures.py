@@ -76,6 +76,15 @@ def directions(gradients):
     return gradients / gradients.abs().amax(1, keepdim=True)
 
 
+def mean_cosine(first, second):
+    """The mean cosine of two sets of gradients `(N, 3072)`, over the images where neither is 0."""
+    return F.cosine_similarity(directions(first), directions(second)).nanmean().item()
+
+
+def share_correct(network, images, labels):
+    return (predict(network, images)[0] == labels).float().mean().item()
+
+
 def zero_gradients(network, images, labels):
     """The share of each image's pixel values whose gradient is exactly 0, so no step moves them, `(N,)`."""
     return (gradients_of(network, images, labels) == 0).float().mean(1)
@@ -232,17 +241,16 @@ def asymmetry(networks, images, labels, steps):
             if victim == source:
                 continue
             margin, gradient = margins_of[victim]
-            pairs = ((gradients[source], gradients[victim]), (after, gradients_of(network, made, labels)))
-            cosines = [F.cosine_similarity(*map(directions, pair)).nanmean().item() for pair in pairs]
-            right = [(predict(network, inputs)[0] == labels).float().mean().item() for inputs in (once, made)]
             yield {
                 "source": source,
                 "victim": victim,
                 "images": len(labels),
                 "own_levels": levels_to_boundary(margin, gradient, -gradient.sign()),
                 "levels": levels_to_boundary(margin, gradient, gradients[source].sign()),
-                **dict(zip(("one_step", "accuracy"), right)),
-                **dict(zip(("cosine", "cosine_after"), cosines)),
+                "one_step": share_correct(network, once, labels),
+                "accuracy": share_correct(network, made, labels),
+                "cosine": mean_cosine(gradients[source], gradients[victim]),
+                "cosine_after": mean_cosine(after, gradients_of(network, made, labels)),
             }
 
 
@@ -256,6 +264,6 @@ def shown_to_others(networks, images, labels, attacks):
             attacked = attack_of(attacked_network, images, labels, description=f"{kind}, on {source}").images.round()
             linf = (attacked - images).abs().flatten(1).amax(1).median().item()
             for victim, network in networks.items():
-                accuracy = (predict(network, attacked)[0] == labels).float().mean().item()
+                accuracy = share_correct(network, attacked, labels)
                 row = {"attack": kind, "source": source, "victim": victim, "images": len(labels)}
                 yield row | {"linf_median": linf, "accuracy": accuracy}
