@@ -6,10 +6,11 @@ BatchNorm on pixels divided by 255 (divided); all of them, unless some are named
 do as well as normalized ones, raw pixels must do worse without it, especially with `--optimizer sgd`, whose steps grow
 with the gradient.
 
-`--augmentation` trains Table 1's network in three ways; all, unless some are named. crop_alone has the crops of 1.4 but
+`--augmentation` trains Table 1's network in four ways; all, unless some are named. crop_alone has the crops of 1.4 but
 no flips. If crops gain less than flips in 1.4 only because they come second, they must gain as much as flips without
 them. flip_fixed flips half of the images, the same ones each time; crop_fixed has flips and crops, but each image is
-cropped at the same position each time. If flips help because the network sees both orientations, and crops because it
+cropped at the same position each time. roll_fixed shifts images likewise but loses no pixels: what leaves the image on
+one side enters it on the other. If flips help because the network sees both orientations, and crops because it
 learns to tolerate shifts, these must gain as much as 1.3 and 1.4. If they help because changing images are hard to
 memorize, they must gain little.
 
@@ -86,6 +87,17 @@ def crop_fixed(images, statistics, generator=None):
     return preprocess.crop(normalized, number % 9, number // 9 % 9, padding=4)
 
 
+def roll_fixed(images, statistics, generator=None):
+    normalized = flip.prepare(images, statistics, generator)
+    if generator is None:
+        return normalized
+    number = images.sum(dim=(1, 2, 3)).view(-1, 1)  # as in crop_fixed
+    position = torch.arange(images.shape[-1], device=images.device)
+    rows, columns = ((position + offset - 4) % images.shape[-1] for offset in (number % 9, number // 9 % 9))
+    image = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+    return normalized[image, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)  # indexed as (N, H, W, 3)
+
+
 INPUTS = {"raw": raw.prepare, "divided": divide, "centered": center_and_divide, "normalize": normalize.prepare}
 WITHOUT = {
     name: Experiment("1.2", f"{name}_without_batchnorm", network_without_batchnorm, prepare)
@@ -98,6 +110,7 @@ AUGMENTATIONS = {
         Experiment("1.3", "flip_fixed", table1_network, flip_fixed),
         Experiment("1.4", "crop_alone", table1_network, crop_alone),
         Experiment("1.4", "crop_fixed", table1_network, crop_fixed),
+        Experiment("1.4", "roll_fixed", table1_network, roll_fixed),
     )
 }
 EXPERIMENTS = {each.name: each for each in (*WITHOUT.values(), DIVIDED)}
@@ -142,8 +155,8 @@ def answer(out):
     """Test accuracy by input with and without BatchNorm; mean accuracy over seeds by network, set and change.
 
     `flip_fixed` is the gain from flipping always the same images, over 1.2; `crop_alone`, that from crops without
-    flips, over 1.2; `crop_fixed`, that from crops at fixed positions, over 1.3; and `crop minus crop_fixed`, that from
-    changing the positions.
+    flips, over 1.2; `crop_fixed` and `roll_fixed`, those from fixed crops and fixed circular shifts, over 1.3; and
+    `crop minus crop_fixed`, that from changing the positions.
     """
     augmented = {name: results.log_path(out, each.question, name) for name, each in AUGMENTATIONS.items()}
     logs = {
@@ -166,6 +179,7 @@ def answer(out):
         "flip_fixed": results.paired_difference(augmented["flip_fixed"], normalize.CURVE.log(out)),
         "crop_alone": results.paired_difference(augmented["crop_alone"], normalize.CURVE.log(out)),
         "crop_fixed": results.paired_difference(augmented["crop_fixed"], flip.CURVE.log(out)),
+        "roll_fixed": results.paired_difference(augmented["roll_fixed"], flip.CURVE.log(out)),
         "crop minus crop_fixed": results.paired_difference(crop.CURVE.log(out), augmented["crop_fixed"]),
         "shifts": {" ".join(key): results.mean_of(accuracies) for key, accuracies in shifts.items()},
     }
@@ -176,7 +190,7 @@ def main():
     control = parser.add_mutually_exclusive_group(required=True)
     text = "train without BatchNorm, and on pixels / 255"
     control.add_argument("--normalization", nargs="*", choices=EXPERIMENTS, metavar="NAME", help=text)
-    text = "train with crops but without flips, and with fixed flips and crops"
+    text = "train with crops but without flips, and with fixed flips, crops and shifts"
     control.add_argument("--augmentation", nargs="*", choices=AUGMENTATIONS, metavar="NAME", help=text)
     control.add_argument("--shifts", action="store_true", help="evaluate networks on flipped and shifted images")
     arguments = options.parse(parser)
@@ -199,6 +213,7 @@ def main():
         ("flip_fixed", "flipping the same images each time, over 1.2"),
         ("crop_alone", "crops without flips, over 1.2"),
         ("crop_fixed", "crops at fixed positions, over 1.3"),
+        ("roll_fixed", "fixed circular shifts, over 1.3"),
     ]:
         print(f"gain from {what}: {found[name] or 'unknown: needs two common seeds'}")
     for key, accuracy in found["shifts"].items():

@@ -13,6 +13,7 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
+sgd_clipped, …        sgd_vanishing, and with backward, forward or both passes mended, with all gradients clipped to 0.1
 backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
@@ -53,6 +54,7 @@ MOST = 100  # most added layers for `--depth`
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
+SGD_CLIPPED = replace(SGD_WITHOUT_DECAY, clip_norm=CLIPPED.clip_norm)
 
 
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
@@ -72,6 +74,10 @@ CONTROLS = {
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=SGD_WITHOUT_DECAY),
         control("sgd_forward", partial(mended_network, GAIN, 1.0), SGD_WITHOUT_DECAY),
+        control("sgd_clipped", settings=SGD_CLIPPED),
+        control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), SGD_CLIPPED),
+        control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), SGD_CLIPPED),
+        control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), SGD_CLIPPED),
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED),

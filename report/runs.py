@@ -86,8 +86,8 @@ RUNS = (
     Run("part1/controls.py --normalization divided --precision fp32", 5, ("1.2_divided",), seeds=range(5)),
     Run(
         "part1/controls.py --augmentation",
-        12,
-        ("1.3_flip_fixed", "1.4_crop_alone", "1.4_crop_fixed"),
+        16,
+        ("1.3_flip_fixed", "1.4_crop_alone", "1.4_crop_fixed", "1.4_roll_fixed"),
         seeds=range(5),
     ),
     Run("part1/controls.py --shifts", 1, (), ("1.4_shifts",), seeds=range(5)),

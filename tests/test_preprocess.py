@@ -55,14 +55,15 @@ def test_crops_alone_move_images_and_never_mirror_them():
     assert torch.equal(controls.crop_alone(images, IDENTITY), images)
 
 
-def test_crops_at_fixed_positions_never_change_except_for_the_flip():
+@pytest.mark.parametrize(("prepare", "mode"), [(controls.crop_fixed, "constant"), (controls.roll_fixed, "circular")])
+def test_crops_at_fixed_positions_never_change_except_for_the_flip(prepare, mode):
     images = torch.randint(256, (200, 3, 32, 32), dtype=torch.uint8, generator=generator())
-    first, second = (controls.crop_fixed(images, IDENTITY, generator(seed)) for seed in (0, 1))
-    assert torch.equal(controls.crop_fixed(images, IDENTITY), images.float())
+    first, second = (prepare(images, IDENTITY, generator(seed)) for seed in (0, 1))
+    assert torch.equal(prepare(images, IDENTITY), images.float())
     landed = []
     for image, *versions in zip(images.float(), first, second):
         top, left = int(image.sum()) % 9, int(image.sum()) // 9 % 9
-        padded = torch.nn.functional.pad(torch.stack([image, image.flip(-1)]), [4] * 4)
+        padded = torch.nn.functional.pad(torch.stack([image, image.flip(-1)]), [4] * 4, mode)
         expected = padded[:, :, top : top + 32, left : left + 32]
         landed.append([int((expected == version).flatten(1).all(1).nonzero().item()) for version in versions])
         assert all((expected == version).flatten(1).all(1).any() for version in versions)
