@@ -116,10 +116,8 @@ TABLES = {
     "transfer": f"images:text number:whole inputs:text victim:text | {FED}",
     "3.2_epsilon": f"epsilon:finite images:text number:whole inputs:text victim:text | {FED}",
     "matrix": "attack:text source:text victim:text | images:whole linf_median:float accuracy:float",
-    "asymmetry": """source:text victim:text | images:whole own_levels:float levels:float one_step:float accuracy:float
-        cosine:float cosine_after:float""",
-    "pairs": """source:text victim:text | images:whole accuracy:share cosine:finite source_accuracy:share
-        victim_gradient:finite""",
+    "pairs": """source:text victim:text | images:whole accuracy:share cosine:finite levels:float own_levels:float
+        source_accuracy:share victim_gradient:finite""",
     "torchattacks": """version:text precision:text images:whole steps:whole | same_images:whole same_values:share
         largest:finite""",
     "verdicts": "shown:whole victim:text | category:category confidence:share",

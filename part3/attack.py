@@ -124,25 +124,38 @@ def gradient_attack(
     epsilon: float = EPSILON,
     max_iterations: int = MAX_ITERATIONS,
     orthogonal_to: nn.Module | None = None,
-    shift: int = 0,
+    control: bool = False,
 ) -> torch.Tensor:
     """The images after `max_iterations` steps along the gradient, not its signs: x ← x + ε·√d·∇ₓJ/‖∇ₓJ‖₂.
 
     With d values in an image, each step has the Euclidean length of one along the signs. With `orthogonal_to`, the
     component along this other network's gradient is first removed from ∇ₓJ, so that a step does not change the other
-    network's J to first order. `shift` takes the other network's gradient for another image of the batch, that many
-    places earlier: a control. Other arguments as in `attack`.
+    network's J to first order. With `control`, the step is instead turned by the same angle toward a random direction
+    orthogonal to both gradients. Other arguments as in `attack`.
     """
     images = images.float().clone()
+    generator = torch.Generator(images.device).manual_seed(0)
     for _ in range(max_iterations):
         for batch in torch.arange(len(images), device=images.device).split(BATCH):
             gradient = unit_gradient(network, images[batch], labels[batch])
             if orthogonal_to is not None:
-                other = unit_gradient(orthogonal_to, images[batch], labels[batch]).roll(shift, 0)
-                gradient = F.normalize(gradient - (gradient * other).sum(1, keepdim=True) * other)
+                other = unit_gradient(orthogonal_to, images[batch], labels[batch])
+                rest = F.normalize(without(gradient, other))
+                if control:
+                    random = torch.randn(gradient.shape, generator=generator, device=images.device)
+                    random = F.normalize(without(without(random, other), rest))
+                    cosine = (gradient * other).sum(1, keepdim=True)
+                    gradient = (1 - cosine**2).sqrt() * gradient + cosine * random
+                else:
+                    gradient = rest
             step = epsilon * gradient.shape[1] ** 0.5 * gradient
             images[batch] = (images[batch] + step.view_as(images[batch])).clamp(0, 255)
     return images
+
+
+def without(vectors: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    """`vectors` without their components along `unit`, both `(N, d)`."""
+    return vectors - (vectors * unit).sum(1, keepdim=True) * unit
 
 
 def unit_gradient(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

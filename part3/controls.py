@@ -15,9 +15,10 @@ untrained                 1.4's network before training; source only
 
 A source is a network that images are crafted on, and a target one that they are shown to. Accuracies are compared with
 three possible causes (Demontis et al. 2019): the similarity of the two networks' gradients on the originals, the size
-of the target's gradient, and the accuracy of the source. The similarity is also removed: steps along the source's
-gradient are compared with steps along the part of it that is orthogonal to the target's. Finally, one step, many
-steps, and steps with momentum are compared at equal total size.
+of the target's gradient, and the accuracy of the source; and with the distance of the target's decision boundary in the
+direction of the source's first step. The similarity is also removed: steps along the source's gradient are compared
+with steps along the part of it that is orthogonal to the target's. Finally, one step, many steps, and steps with
+momentum are compared at equal total size.
 
 Predict before you run: must the two networks have seen the same training images?
 """
@@ -41,7 +42,7 @@ from part1 import crop, flip, normalize
 from part2 import accuracy, controls, solution
 from part3 import plots
 from part3.attack import UNREACHABLE, OnPixels, attack, gradient_attack, momentum_attack, predict
-from part3.measures import gradients_of, mean_cosine, random_signs, share_correct
+from part3.measures import gradients_of, levels_to_boundary, margins, mean_cosine, random_signs, share_correct
 from part3.networks import on_pixels
 from part3.transfer import EQUAL_STEPS as STEPS
 
@@ -108,6 +109,7 @@ UNTRAINED = "untrained"
 FLOORS = (*SOURCES_ONLY, UNTRAINED)  # not shown any images, and not in the correlations
 CAUSES = {
     "cosine": "cosine of the gradients",
+    "levels": "distance of boundary (levels)",
     "victim_gradient": "target's gradient ($L_1$, 1/level)",
     "source_accuracy": "source's test accuracy (%)",
 }
@@ -118,19 +120,27 @@ def tables_in(out):
 
 
 def pairs(networks, images, labels, accuracies):
-    """Rows for each source and each target that is not in `FLOORS`: the target's accuracy, and the causes."""
+    """Rows for each source and each target that is not in `FLOORS`: the target's accuracy, and the causes.
+
+    `levels` and `own_levels` are `levels_to_boundary` of the target along the signs of the source's loss gradient and
+    of the target's margin gradient.
+    """
     gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
+    margins_of = {name: margins(network, images, labels) for name, network in networks.items() if name not in FLOORS}
     for source, attacked in networks.items():
         made = attack(attacked, images, labels, 1.0, UNREACHABLE, STEPS, source).images
         for victim, network in networks.items():
             if victim == source or victim in FLOORS:
                 continue
+            margin, slope = margins_of[victim]
             yield {
                 "source": source,
                 "victim": victim,
                 "images": len(labels),
                 "accuracy": share_correct(network, made, labels),
                 "cosine": mean_cosine(gradients[source], gradients[victim]),
+                "levels": levels_to_boundary(margin, slope, gradients[source].sign()),
+                "own_levels": levels_to_boundary(margin, slope, -slope.sign()),
                 "source_accuracy": accuracies[source],
                 "victim_gradient": gradients[victim].abs().sum(1).mean().item(),
             }
@@ -150,7 +160,7 @@ def kinds_of_steps(networks, images, labels):
         f"{STEPS} steps with momentum": momentum_attack(network, images, labels, 1.0, STEPS),
         "along the gradient": along_gradient(),
         "orthogonal to 2.1's gradient": along_gradient(orthogonal_to=target),
-        "orthogonal to another image's": along_gradient(orthogonal_to=target, shift=1),
+        "turned by the same angle": along_gradient(orthogonal_to=target, control=True),
     }
     for kind, inputs in made.items():
         for victim in ("1.4", "2.1", "2.4"):
@@ -224,6 +234,8 @@ def answer(out):
         "resampled": RESAMPLED,
         "accuracy": by_pair(rows, "accuracy"),
         "cosine": by_pair(rows, "cosine"),
+        "levels": by_pair(rows, "levels"),
+        "own_levels": by_pair(rows, "own_levels"),
         "compared": list(NETWORKS),
         "compared_pairs": sum(row["source"] not in FLOORS for row in rows),
         "correlations": correlations(rows),

@@ -7,7 +7,7 @@ Distances are in intensity levels; shares and accuracies are fractions.
 import torch
 from torch.nn import functional as F
 
-from part3.attack import BATCH, CONFIDENCE, UNREACHABLE, Attacked, attack, gradient_of_pixels, predict
+from part3.attack import BATCH, CONFIDENCE, Attacked, attack, gradient_of_pixels, predict
 
 
 def as_saved(network, labels, attacked):
@@ -221,37 +221,6 @@ def levels_to_boundary(margin, gradient, signs):
     """
     falls = -(signs * gradient).sum(1)
     return torch.where(falls > 0, margin / falls, torch.inf).median().item()
-
-
-def asymmetry(networks, images, labels, steps):
-    """Rows for each source and target: how far the target's decision boundary is, and what iteration changes.
-
-    `own_levels` and `levels` are `levels_to_boundary` along the signs of the target's margin gradient and of the
-    source's loss gradient. `one_step` and `accuracy` are the target's accuracies after one step of `steps` levels and
-    after `steps` steps of one level on the source; `cosine` and `cosine_after`, the mean cosines of the two networks'
-    loss gradients on the originals and after the `steps` steps.
-    """
-    gradients = {name: gradients_of(network, images, labels) for name, network in networks.items()}
-    margins_of = {name: margins(network, images, labels) for name, network in networks.items()}
-    for source, attacked in networks.items():
-        once = attack(attacked, images, labels, float(steps), UNREACHABLE, 1).images
-        made = attack(attacked, images, labels, 1.0, UNREACHABLE, steps, f"asymmetry, {source}").images
-        after = gradients_of(attacked, made, labels)
-        for victim, network in networks.items():
-            if victim == source:
-                continue
-            margin, gradient = margins_of[victim]
-            yield {
-                "source": source,
-                "victim": victim,
-                "images": len(labels),
-                "own_levels": levels_to_boundary(margin, gradient, -gradient.sign()),
-                "levels": levels_to_boundary(margin, gradient, gradients[source].sign()),
-                "one_step": share_correct(network, once, labels),
-                "accuracy": share_correct(network, made, labels),
-                "cosine": mean_cosine(gradients[source], gradients[victim]),
-                "cosine_after": mean_cosine(after, gradients_of(network, made, labels)),
-            }
 
 
 def shown_to_others(networks, images, labels, attacks):

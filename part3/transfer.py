@@ -6,8 +6,7 @@ This is repeated on every test image that 1.4's network classifies correctly. Tw
 similar the networks' gradients with respect to an image are, and how often the second network makes the same mistake
 as the first. Finally, three networks, 2.4's among them, are attacked and the images are shown to the others: once
 until the attacked network is sure of a wrong category, which takes a larger change for some networks than for others,
-and once with an equal number of steps. Transfer from 1.4 to 2.1 differs from that from 2.1 to 1.4; two measurements
-say where: how far the decision boundary is, and how similar the gradients remain during the attack.
+and once with an equal number of steps.
 
 Predict before you run: does the second network give the same wrong answers as the first, or others?
 """
@@ -25,7 +24,7 @@ from common import data, experiment, options, results
 from common.plots import drawn
 from part3 import adversarial, plots
 from part3.attack import UNREACHABLE, attack, predict
-from part3.measures import alignment, asymmetry, feed, shown_to_others
+from part3.measures import alignment, feed, shown_to_others
 from part3.networks import NETWORKS, network_on_pixels, weights_of
 
 SOURCE, VICTIM, THIRD, TWIN = "1.4", "2.1", "2.4", "1.4, seed 1"
@@ -44,7 +43,7 @@ def shown_images(out, device):
 
 
 def tables_in(out):
-    names = ("epsilon", "matrix", "alignment", "asymmetry", "verdicts", "transfer")
+    names = ("epsilon", "matrix", "alignment", "verdicts", "transfer")
     return {name: results.log_path(out, "3.2", name) for name in names}
 
 
@@ -63,7 +62,6 @@ def measure(networks, images, labels, shown, epsilon, max_iterations):
     rows = {
         "alignment": list(aligned),
         "matrix": list(shown_to_others(three, images[by_all], labels[by_all], attacks)),
-        "asymmetry": list(asymmetry(three, images[by_all], labels[by_all], EQUAL_STEPS)),
         "epsilon": [],
     }
 
@@ -106,7 +104,6 @@ def answer(out):
             for name in dict.fromkeys(row["victim"] for row in verdicts)
         },
         "third": [row for row in transfer if row["victim"] == THIRD],
-        "asymmetry": results.read_rows(tables_in(out)["asymmetry"]),
         "alignment": [{"pair": f"{row['first']} and {row['second']}", **row} for row in aligned],
     }
 
@@ -136,13 +133,6 @@ def main():
         print(
             f"gradients of {row['pair']}: cosine {row['cosine_mean']:.3f}, same sign {row['same_sign']:.1%}, "
             f"loss gained {row['loss_gained']:.0%}"
-        )
-    for row in found["asymmetry"]:
-        print(
-            f"crafted on {row['source']}, shown to {row['victim']}: boundary at {row['levels']:.1f} levels "
-            f"({row['own_levels']:.1f} along its own gradient's signs); accuracy {row['one_step']:.1%} after a step of "
-            f"{EQUAL_STEPS} levels, {row['accuracy']:.1%} after {EQUAL_STEPS} of one; cosine {row['cosine']:.2f}, "
-            f"then {row['cosine_after']:.2f}"
         )
     print(drawn(arguments.out))
 

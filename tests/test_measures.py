@@ -52,6 +52,10 @@ def test_steps_along_a_gradient_have_the_length_of_steps_along_signs_and_may_avo
     assert moved[0].flatten().tolist() == pytest.approx([12, 16, 0, 0], abs=1e-4)  # 2 · 5 · √4 = 20 long
     avoiding = gradient_attack(network, images, labels, 5, 2, orthogonal_to=other) - images
     assert avoiding[1].flatten().tolist() == pytest.approx([20, 0, 0, 0], abs=1e-4)
+    turned = gradient_attack(network, images, labels, 5, 1, orthogonal_to=other, control=True) - images
+    # The cosine of the gradients is 0.8. A step of 10 is turned so that 0.6 of it remain along the first.
+    assert turned[0].flatten().tolist()[:2] == pytest.approx([10 * 0.6 * 0.6, 10 * 0.6 * 0.8], abs=1e-4)
+    assert turned[0].norm().item() == pytest.approx(10, abs=1e-4)
 
 
 def test_a_margin_and_the_distance_to_the_boundary_are_those_computed_by_hand():
@@ -63,26 +67,6 @@ def test_a_margin_and_the_distance_to_the_boundary_are_those_computed_by_hand():
     assert not images.requires_grad
     assert measures.levels_to_boundary(margin, gradient, -gradient.sign()) == 2  # the median of 2, 3 and 0.5
     assert measures.levels_to_boundary(margin, gradient, torch.tensor([[-1.0, 0, 0]]).repeat(3, 1)) == math.inf
-
-
-def test_asymmetry_tells_source_and_target_apart():
-    """By hand, for networks that differ in the size of their logits: the boundary is equally far, gradients agree."""
-
-    class Scaled(Given):
-        def __init__(self, scale):
-            super().__init__()
-            self.scale = scale
-
-        def forward(self, pixels):
-            return self.scale * super().forward(pixels)
-
-    images, labels = torch.tensor([[60.0, 50, 10], [40, 70, 10]]).view(2, 1, 1, 3), torch.tensor([0, 1])
-    first, second = measures.asymmetry({"flat": Scaled(0.1), "steep": Scaled(0.3)}, images, labels, steps=6)
-    assert (first["source"], first["victim"], second["source"]) == ("flat", "steep", "steep")
-    for row in (first, second):
-        assert [row["own_levels"], row["levels"]] == pytest.approx([5, 5])  # of 5 and 15, torch takes the smaller
-        assert row["one_step"] == row["accuracy"] == 0.5  # 6 levels undo a margin of 10, but not one of 30
-        assert row["cosine"] > 0.8 and row["cosine_after"] > 0.8
 
 
 def test_the_runner_up_is_the_most_probable_wrong_category():
@@ -124,13 +108,14 @@ def test_correlations_are_over_pairs_of_trained_networks():
     names = "abcd"
     rows = [
         {"source": first, "victim": second, "accuracy": 1 - cosine, "cosine": cosine}
-        | {"victim_gradient": ord(second), "source_accuracy": ord(first)}
+        | {"victim_gradient": ord(second), "source_accuracy": ord(first), "levels": 1 / cosine if cosine else math.inf}
         for first in names
         for second in names
         if first != second and (cosine := (ord(first) * ord(second) % 7) / 10) is not None
     ]
     rows += [rows[0] | {"source": controls.FLOORS[0], "cosine": -1.0, "accuracy": 0.0}]
     found = controls.correlations(rows)
+    assert found["levels"]["correlation"] == pytest.approx(-1)
     assert found["cosine"]["correlation"] == pytest.approx(1) and found["cosine"]["low"] == pytest.approx(1)
     assert (
         found["source_accuracy"]["low"] <= found["source_accuracy"]["correlation"] <= found["source_accuracy"]["high"]
@@ -166,6 +151,9 @@ def test_each_network_is_shown_the_images_of_each_other_one(monkeypatch):
     assert found["1.4", "2.1"]["cosine"] == pytest.approx(1) and found["1.4", "2.4"]["cosine"] == pytest.approx(0)
     assert found["1.4", "2.1"]["accuracy"] == found["2.1", "1.4"]["accuracy"] == 0
     assert found["1.4", "2.4"]["accuracy"] == found["floor", "2.1"]["accuracy"] == 1
+    # A logit of category 0 exceeds the other by 0.1 · (2 · 130 - 2 · 128) and falls by 0.2 a level.
+    assert found["1.4", "2.1"]["levels"] == found["1.4", "2.1"]["own_levels"] == pytest.approx(2, abs=1e-3)
+    assert found["1.4", "2.4"]["levels"] == math.inf and found["1.4", "2.4"]["own_levels"] == pytest.approx(2, abs=1e-3)
     assert found["1.4", "2.1"]["images"] == 6 and found["1.4", "2.1"]["source_accuracy"] == 1.0
     reach = {row["attack"]: row["linf_median"] for row in rows["steps"]}
     assert set(list(reach.values())[:4]) == {controls.STEPS} and len(rows["steps"]) == 7 * 3
