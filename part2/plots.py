@@ -14,7 +14,7 @@ from common.records import replacing
 from common.results import final_accuracies, log_path, read_rows
 from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
 
-FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": "--"}  # convolutions
+FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": (0, (4, 2))}  # convolutions
 
 
 def medians(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,8 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask; one panel for each of `logs`.
 
     The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
-    logarithmic axis cannot show, each seed has a line in a gray strip below.
+    logarithmic axis cannot show, each seed has a line in a gray strip below, and only the iterations until G remains 0
+    are shown.
     """
     size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.1)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
@@ -43,6 +44,9 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     top, bottom = positive.max(), positive.min()
     strip = (top - bottom) / 3 if any((values == 0).any() for values in magnitudes.values()) else 0.0
     alpha = 0.35 if strip else 0.2  # lines that end early hide less
+    shown = max(values.any((0, 1)).nonzero()[0].max() + 1 for values in magnitudes.values())
+    if strip:
+        shown = min(shown * 1.1, max(values.shape[-1] for values in magnitudes.values()))
     for axes, (title, values) in zip(panels.flat, magnitudes.items()):
         edges, middle = medians(values)
         iterations = np.arange(1, values.shape[-1] + 1)
@@ -60,10 +64,13 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
             axes.axhspan(10 ** (bottom - strip), 10 ** (bottom - strip / 4), color="#DDDDDD", linewidth=0)
             axes.set(ylim=(10 ** (bottom - strip), 10 ** (top + strip / 4)))
             axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top])
+            axes.set(xlim=(-0.01 * shown, shown))
     panels[0, 0].set(ylabel="$G$")
     if strip:
         place = panels[0, 0].get_yaxis_transform()
-        panels[0, 0].text(-0.02, 10 ** (bottom - strip * 0.62), "0", transform=place, ha="right", va="center")
+        for layer, text in enumerate(("first: 0", "last: 0")):
+            height = 10 ** (bottom - strip * (0.475 + layer * 0.35))
+            panels[0, 0].text(-0.02, height, text, transform=place, ha="right", va="center", fontsize=8)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(figure, out, f"{question}_gradients")
 
