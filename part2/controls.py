@@ -13,7 +13,7 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
-sgd_clipped, …        sgd_vanishing, and with backward, forward or both passes mended, with all gradients clipped to 0.1
+sgd_clipped, …        plain SGD without weight decay, all gradients clipped to 0.1; nothing, backward, forward or both mended
 backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
@@ -54,7 +54,7 @@ MOST = 100  # most added layers for `--depth`
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
-SGD_CLIPPED = replace(SGD_WITHOUT_DECAY, clip_norm=CLIPPED.clip_norm)
+SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
 
 
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
