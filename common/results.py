@@ -150,21 +150,20 @@ def read_rows(path: Path) -> list[dict]:
         columns |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(found[0]) - len(columns))}
     if list(found[0]) != list(columns):
         raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: fix it")
-    parsers = [(name, KINDS[kind]) for name, kind in columns.items()]
-    rows, keys = [], set()
-    for line, cells in enumerate(found, start=2):
-        row = {}
+    parsed, keys = [], set()
+    for name, kind in columns.items():
+        parse, values = KINDS[kind], []
         try:
-            for name, parse in parsers:
-                row[name] = parse(cells[name])
+            for cells in found:
+                values.append(parse(cells[name]))
         except (ValueError, ArgumentTypeError) as error:
-            raise RecordError(f"{path}, line {line}, {name}: {error}") from None
-        key = tuple(row.values())[:in_key]
+            raise RecordError(f"{path}, line {len(values) + 2}, {name}: {error}") from None
+        parsed.append(values)
+    for line, key in enumerate(zip(*parsed[:in_key]), start=2):
         if key in keys:
             raise RecordError(f"{path}, line {line}: a second row for {', '.join(map(str, key))}")
         keys.add(key)
-        rows.append(row)
-    return rows
+    return [dict(zip(columns, values)) for values in zip(*parsed)]
 
 
 @once_per_version
