@@ -141,8 +141,7 @@ def answer(out):
 def ending(out, log):
     """G of the first convolution at the first step and in the last epoch, signals in trained networks, and accuracy.
 
-    `image_share` is the share of the last added layer's mean square that differs between images. `peak_of_last` is
-    the largest G of the last convolution.
+    `image_share` is the share of the last added layer's mean square that differs between images.
     """
     start, end = (layers[0] for layers in signals.start_and_end(log))
     question, _, name = log.stem.partition("_")
@@ -154,7 +153,7 @@ def ending(out, log):
         "kept_scale": signals.kept_scale(out, question, name, ADDED),
         "least_live": signals.least_live(out, question, name),
         "last_nonzero": signals.last_nonzero(log),
-        "peak_of_last": signals.peak(log, -1),
+        "peak": signals.peak(log),
         "test": results.final_accuracy(log),
     }
 

@@ -164,9 +164,9 @@ def last_nonzero(log: Path, layer: int = 0) -> list[int]:
     return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, layer]]
 
 
-def peak(log: Path, layer: int = 0) -> list[dict]:
-    """The largest G of a convolution, and its iteration, for each seed."""
-    return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in magnitudes_of(log)[:, layer]]
+def peak(log: Path) -> list[dict]:
+    """The largest G of the first convolution, and its iteration, for each seed."""
+    return [{"value": seed.max(), "iteration": int(seed.argmax()) + 1} for seed in magnitudes_of(log)[:, 0]]
 
 
 def course_of(out: Path, question: str, name: str) -> list[dict]:

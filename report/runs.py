@@ -69,6 +69,7 @@ NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statisti
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 SHALLOW = ("standardized_shallow", "he_shallow", "centered_shallow", "normalized_shallow", "gained_shallow")
 UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon", "sgd_forward")
+UNREPEATED += ("sgd_forward_clipped", "sgd_both_clipped")
 TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
@@ -99,7 +100,7 @@ RUNS = (
     Run("part2/vanishing.py", 42, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(5)),
     Run(
         f"part2/controls.py --controls {' '.join(UNREPEATED)}",
-        78,
+        105,
         tuple(f"2.3_{name}" for name in UNREPEATED),
         ("2.3_course",),
     ),
