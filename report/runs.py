@@ -62,7 +62,7 @@ class Run(NamedTuple):
 
 
 INPUTS = (
-    *(f"1.2_{kind}_without_batchnorm" for kind in ("raw", "divided", "centered", "scaled", "normalize")),
+    *(f"1.2_{kind}_without_batchnorm" for kind in ("raw", "divided", "centered", "normalize")),
     "1.2_divided",
 )
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
@@ -83,7 +83,7 @@ RUNS = (
     Run("part1/normalize.py --precision fp32", 10, *NORMALIZED, seeds=range(5)),
     Run("part1/flip.py --precision fp32", 5, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --precision fp32", 5, ("1.4_crop",), seeds=range(5)),
-    Run("part1/controls.py --normalization", 18, INPUTS, seeds=range(5)),
+    Run("part1/controls.py --normalization", 15, INPUTS, seeds=range(5)),
     Run("part1/controls.py --normalization divided --precision fp32", 5, ("1.2_divided",), seeds=range(5)),
     Run(
         "part1/controls.py --augmentation",
@@ -202,7 +202,7 @@ RUNS = (
     Run("part1/normalize.py --optimizer sgd", 8, *NORMALIZED, seeds=range(5)),
     Run("part1/flip.py --optimizer sgd", 4, ("1.3_flip",), seeds=range(5)),
     Run("part1/crop.py --optimizer sgd", 4, ("1.4_crop",), seeds=range(5)),
-    Run("part1/controls.py --normalization --optimizer sgd", 16, INPUTS, seeds=range(5)),
+    Run("part1/controls.py --normalization --optimizer sgd", 13, INPUTS, seeds=range(5)),
     Run("part2/accuracy.py --optimizer sgd", 14, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/gradients.py --optimizer sgd", 1, (), ("2.2_norms",), seeds=range(3)),
     Run("part2/vanishing.py --optimizer sgd", 25, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
