@@ -163,6 +163,7 @@ def answer(out):
         "with BatchNorm": {
             "raw": raw.CURVE.log(out),
             "divided": results.log_path(out, "1.2", DIVIDED.name),
+            "centered": results.log_path(out, "1.2", normalize.CONTROL.name),
             "normalize": normalize.CURVE.log(out),
         },
         "without BatchNorm": {name: results.log_path(out, "1.2", each.name) for name, each in WITHOUT.items()},

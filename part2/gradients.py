@@ -45,17 +45,17 @@ def draw(out):
 
 
 def answer(out):
-    """For the first and last convolution: G at the first step, its lowest epoch median, and its last epoch's median.
+    """For the first and last convolution: G at the first step, at its highest, in its lowest epoch and in the last one.
 
     Also the norm of their weights in a new network (seed 0) and, averaged over seeds, in trained ones.
     """
     log = accuracy.CURVE.log(out)
     start, end = signals.start_and_end(log)
-    lowest = signals.lowest_epoch(log)
+    highest, lowest = signals.highest(log), signals.lowest_epoch(log)
     norms = results.read_rows(results.log_path(out, "2.2", "norms"))
     found = {}
     for place, layer in [("first", 0), ("last", len(start) - 1)]:
-        found[place] = {"start": start[layer], "lowest": lowest[layer], "end": end[layer]}
+        found[place] = {"start": start[layer], "highest": highest[layer], "lowest": lowest[layer], "end": end[layer]}
         mine = [row for row in norms if row["convolution"] == 1 + layer]
         for name in ("new", "trained"):
             found[place][f"norm_{name}"] = statistics.mean(row[name] for row in mine)

@@ -32,9 +32,9 @@ def above_zero(values: np.ndarray) -> np.ndarray:
 def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask; one panel for each of `logs`.
 
-    The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. Where G is 0, which a
-    logarithmic axis cannot show, each seed has a line in a gray strip below, and only the iterations until G remains 0
-    are shown.
+    The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. If G becomes 0, which a
+    logarithmic axis cannot show, each seed has a line in a gray strip instead, only the iterations until G remains 0
+    are shown, and there are no medians, since seeds then differ by many orders of magnitude.
     """
     size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.1)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
@@ -43,7 +43,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     positive = np.log10(np.concatenate([values[values > 0] for values in magnitudes.values()]))
     top, bottom = positive.max(), positive.min()
     strip = (top - bottom) / 3 if any((values == 0).any() for values in magnitudes.values()) else 0.0
-    alpha = 0.35 if strip else 0.2  # lines that end early hide less
+    pale = {"alpha": 0.7, "linewidth": 0.7} if strip else {"alpha": 0.2, "linewidth": 0.4}
     shown = max(values.any((0, 1)).nonzero()[0].max() + 1 for values in magnitudes.values())
     if strip:
         shown = min(shown * 1.1, max(values.shape[-1] for values in magnitudes.values()))
@@ -52,11 +52,14 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
         iterations = np.arange(1, values.shape[-1] + 1)
         for layer, (label, style) in enumerate([("first convolution", FIRST), ("last convolution", LAST)]):
             for number, seed in enumerate(values[:, layer]):
-                axes.plot(iterations, above_zero(seed), color=style["color"], alpha=alpha, linewidth=0.4)
+                axes.plot(iterations, above_zero(seed), color=style["color"], **pale)
                 height = bottom - strip * (0.3 + (layer + (number + 0.5) / len(values)) * 0.35)
                 zeros = np.where(seed == 0, 10.0**height, np.nan)
                 axes.plot(iterations, zeros, color=style["color"], linewidth=1)
-            axes.plot((edges[:-1] + edges[1:] + 1) / 2, middle[layer], **style, label=label)
+            if strip:
+                axes.plot([], [], color=style["color"], label=label)
+            else:
+                axes.plot((edges[:-1] + edges[1:] + 1) / 2, middle[layer], **style, label=label)
         axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
         axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=9))
         axes.margins(x=0.01)

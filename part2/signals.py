@@ -137,6 +137,11 @@ def lowest_epoch(log: Path) -> np.ndarray:
     return np.min([np.median(each, axis=(0, 2)) for each in epochs], axis=0)
 
 
+def highest(log: Path) -> np.ndarray:
+    """For each convolution, the highest of the iterations' medians of G over seeds."""
+    return np.median(magnitudes_of(log), axis=0).max(axis=1)
+
+
 def geometric_mean(values: np.ndarray, axis: int) -> np.ndarray:
     """Mean of values that span orders of magnitude; 0 if any is 0."""
     with np.errstate(divide="ignore"):

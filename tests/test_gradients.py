@@ -22,6 +22,7 @@ from part2.signals import (
     kept_gradient,
     kept_scale,
     least_live,
+    highest,
     lowest_epoch,
     predicted_gradient,
     signals,
@@ -208,7 +209,7 @@ def test_the_lowest_epoch_is_that_of_the_lowest_median(tmp_path):
     ]
     log = log_path(tmp_path, "2.1", "accuracy")
     write_rows(log, rows)
-    assert lowest_epoch(log) == pytest.approx([0.5])
+    assert lowest_epoch(log) == pytest.approx([0.5]) and highest(log) == [3.0]
 
 
 def test_norms_are_those_of_new_and_of_trained_weights(cifar):
