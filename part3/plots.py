@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import matplotlib.ticker
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
 
 from common.data import CLASSES
