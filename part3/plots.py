@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import matplotlib.ticker
 import numpy as np
 
 from common.data import CLASSES
@@ -251,12 +250,7 @@ def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: t
         for kind, (color, marker, chosen) in kinds.items():
             fooled = [100 - 100 * row["accuracy"] for row in chosen]
             axes.plot([unit * row[column] for row in chosen], fooled, marker, color=color, alpha=0.6, label=kind)
-        axes.set(xlabel=label)
-        if column == "levels":
-            axes.set(xscale="log")
-            axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:.0f}")
-            axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        axes.set(xlabel=label, xscale="log" if column == "levels" else "linear")
     panels[0].set(ylabel="fooled (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     save(figure, out, "3.2_causes")
