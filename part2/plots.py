@@ -44,11 +44,8 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     top, bottom = positive.max(), positive.min()
     strip = (top - bottom) / 3 if any((values == 0).any() for values in magnitudes.values()) else 0.0
     pale = {"alpha": 0.7, "linewidth": 0.7} if strip else {"alpha": 0.2, "linewidth": 0.4}
-    shown = max(values.any((0, 1)).nonzero()[0].max() + 1 for values in magnitudes.values())
-    if strip:
-        shown = min(shown * 1.1, max(values.shape[-1] for values in magnitudes.values()))
+    last = max(values.any((0, 1)).nonzero()[0].max() + 1 for values in magnitudes.values())  # at which G is not 0
     for axes, (title, values) in zip(panels.flat, magnitudes.items()):
-        edges, middle = medians(values)
         iterations = np.arange(1, values.shape[-1] + 1)
         for layer, (label, style) in enumerate([("first convolution", FIRST), ("last convolution", LAST)]):
             for number, seed in enumerate(values[:, layer]):
@@ -59,7 +56,8 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
             if strip:
                 axes.plot([], [], color=style["color"], label=label)
             else:
-                axes.plot((edges[:-1] + edges[1:] + 1) / 2, middle[layer], **style, label=label)
+                edges, (middle,) = medians(values[:, [layer]])
+                axes.plot((edges[:-1] + edges[1:] + 1) / 2, middle, **style, label=label)
         axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
         axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=9))
         axes.margins(x=0.01)
@@ -67,6 +65,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
             axes.axhspan(10 ** (bottom - strip), 10 ** (bottom - strip / 4), color="#DDDDDD", linewidth=0)
             axes.set(ylim=(10 ** (bottom - strip), 10 ** (top + strip / 4)))
             axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top])
+            shown = min(last * 1.1, values.shape[-1])
             axes.set(xlim=(-0.01 * shown, shown))
     panels[0, 0].set(ylabel="$G$")
     if strip:

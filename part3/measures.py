@@ -82,6 +82,7 @@ def mean_cosine(first, second):
 
 
 def share_correct(network, images, labels):
+    """The share of images `(N, C, H, W)` that the network assigns to their `labels` `(N,)`."""
     return (predict(network, images)[0] == labels).float().mean().item()
 
 
