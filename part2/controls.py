@@ -15,7 +15,7 @@ sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; 
 sgd_forward           the same with the forward pass mended as in `forward`
 sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to 0.1
 sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`
-backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
+backward_halved, …    backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
 slow_start            the same, but in the first ten steps only
@@ -83,7 +83,6 @@ CONTROLS = {
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED),
         control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
-        control("unbiased_halved", ablations.unbiased_network, HALVED),
         control("no_epsilon_halved", settings=replace(HALVED, epsilon=TINY)),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
         control("slow_start", ablations.slow_start_network, question="2.4"),
