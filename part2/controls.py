@@ -56,7 +56,7 @@ MOST = 100  # most added layers for `--depth`
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
-# The rate that was best for kept norms in part2/design.py, times √6, as He initialization makes weights √6 times larger.
+# The best rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger.
 NORMS_KEPT = replace(CLIPPED, keep_norm=True, learning_rate=0.17, weight_decay=0.0)
 SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
 
