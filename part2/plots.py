@@ -17,11 +17,10 @@ from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
 FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": (0, (4, 2))}  # convolutions
 
 
-def medians(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bin edges, and the median of G over seeds and each 1/200 of the iterations, `(convolutions, bins)`."""
-    edges = np.linspace(0, magnitudes.shape[-1], min(200, magnitudes.shape[-1]) + 1).round().astype(int)
+def medians(magnitudes: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The median of G over seeds and the iterations between two `edges` (counted from 0), `(convolutions, bins)`."""
     cells = [np.median(magnitudes[..., first:last], axis=(0, 2)) for first, last in itertools.pairwise(edges)]
-    return edges, above_zero(np.stack(cells, axis=1))
+    return above_zero(np.stack(cells, axis=1))
 
 
 def above_zero(values: np.ndarray) -> np.ndarray:
@@ -32,54 +31,54 @@ def above_zero(values: np.ndarray) -> np.ndarray:
 def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     """G of the first and the last convolution over iterations, as 2.2 and 2.3 ask; one panel for each of `logs`.
 
-    The keys are titles. Pale lines: each seed at each iteration. Strong lines: `medians`. If G becomes 0, which a
-    logarithmic axis cannot show, each seed has a line in a gray strip instead, only the iterations until G remains 0
-    are shown, and there are no medians, since seeds then differ by many orders of magnitude.
+    The keys are titles. Pale lines: each seed at each iteration. Strong lines: medians over seeds and intervals that
+    are equally long on the logarithmic axis. If G becomes 0, which such an axis cannot show, a strip for each
+    convolution shows the share of seeds for which it is 0.
     """
     size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.1)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
-    # Exponents of ten. The strip for G = 0 is a third as high as the range of G.
+    # Exponents of ten. A strip is a seventh as high as the range of G.
     positive = np.log10(np.concatenate([values[values > 0] for values in magnitudes.values()]))
     top, bottom = positive.max(), positive.min()
-    strip = (top - bottom) / 3 if any((values == 0).any() for values in magnitudes.values()) else 0.0
-    pale = {"alpha": 0.7, "linewidth": 0.7} if strip else {"alpha": 0.2, "linewidth": 0.4}
-    last = max(values.any((0, 1)).nonzero()[0].max() + 1 for values in magnitudes.values())  # at which G is not 0
+    strip = (top - bottom) / 7 if any((values == 0).any() for values in magnitudes.values()) else 0.0
     for axes, (title, values) in zip(panels.flat, magnitudes.items()):
-        iterations = np.arange(1, values.shape[-1] + 1)
+        count = values.shape[-1]
+        edges = np.unique(np.geomspace(1, count + 1, 120).round().astype(int)) - 1
         for layer, (label, style) in enumerate([("first convolution", FIRST), ("last convolution", LAST)]):
-            for number, seed in enumerate(values[:, layer]):
-                axes.plot(iterations, above_zero(seed), color=style["color"], **pale)
-                height = bottom - strip * (0.3 + (layer + (number + 0.5) / len(values)) * 0.35)
-                zeros = np.where(seed == 0, 10.0**height, np.nan)
-                axes.plot(iterations, zeros, color=style["color"], linewidth=1)
+            for seed in values[:, layer]:
+                axes.plot(1 + np.arange(count), above_zero(seed), color=style["color"], alpha=0.3, linewidth=0.4)
+            (middle,) = medians(values[:, [layer]], edges)
+            axes.plot(np.sqrt((edges[:-1] + 1) * edges[1:]), middle, **style, label=label)
             if strip:
-                axes.plot([], [], color=style["color"], label=label)
-            else:
-                edges, (middle,) = medians(values[:, [layer]])
-                axes.plot((edges[:-1] + edges[1:] + 1) / 2, middle, **style, label=label)
-        axes.set(yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
+                place = 10 ** (bottom - strip * (layer + np.array([1.3, 0.4])))
+                shades = matplotlib.colors.LinearSegmentedColormap.from_list(label, ["#EEEEEE", style["color"]])
+                zero = (values[:, layer] == 0).mean(0, keepdims=True)
+                axes.pcolormesh(
+                    0.5 + np.arange(1, count + 2), place, zero, cmap=shades, vmin=0, vmax=1, rasterized=True
+                )
+        axes.set(xscale="log", yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
+        axes.set(xlim=(0.95, 1.05 * count))
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=9))
-        axes.margins(x=0.01)
         if strip:
-            axes.axhspan(10 ** (bottom - strip), 10 ** (bottom - strip / 4), color="#DDDDDD", linewidth=0)
-            axes.set(ylim=(10 ** (bottom - strip), 10 ** (top + strip / 4)))
+            axes.set(ylim=(10 ** (bottom - 2.5 * strip), 10 ** (top + strip)))
             axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top])
-            shown = min(last * 1.1, values.shape[-1])
-            axes.set(xlim=(-0.01 * shown, shown))
     panels[0, 0].set(ylabel="$G$")
     if strip:
         place = panels[0, 0].get_yaxis_transform()
         for layer, text in enumerate(("first: 0", "last: 0")):
-            height = 10 ** (bottom - strip * (0.475 + layer * 0.35))
+            height = 10 ** (bottom - strip * (0.85 + layer))
             panels[0, 0].text(-0.02, height, text, transform=place, ha="right", va="center", fontsize=8)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(figure, out, f"{question}_gradients")
 
 
 def heat_map(out: Path, question: str, log: Path, title: str) -> None:
-    """G of every convolution at every iteration (`medians`)."""
-    edges, values = medians(magnitudes_of(log))
+    """G of every convolution over iterations: medians over seeds and each 1/200 of the iterations."""
+    magnitudes = magnitudes_of(log)
+    edges = np.linspace(0, magnitudes.shape[-1], min(200, magnitudes.shape[-1]) + 1).round().astype(int)
+    values = medians(magnitudes, edges)
     figure, axes = plt.subplots()
     layers = np.arange(len(values) + 1) + 0.5
     mesh = axes.pcolormesh(edges, layers, values, norm=matplotlib.colors.LogNorm(), cmap="viridis", rasterized=True)

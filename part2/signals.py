@@ -164,6 +164,11 @@ def gradient_factor(table: Path, network: str, added: int) -> float:
     return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
 
 
+def softmax_input(table: Path, network: str) -> float:
+    """The root mean square of the last layer's input in new networks."""
+    return geometric_mean(column(table, network, "mean_square")[:, -1], axis=0).item() ** 0.5
+
+
 def last_nonzero(log: Path, layer: int = 0) -> list[int]:
     """The last iteration at which G of a convolution is not exactly 0, for each seed; 0 if there is none."""
     return [int(np.max(np.flatnonzero(seed) + 1, initial=0)) for seed in magnitudes_of(log)[:, layer]]

@@ -177,7 +177,8 @@ def answer(out):
 
     `gradient_factor` is the factor by which each added layer of a new network scales the gradient; `kept_scale` and
     `kept_gradient`, those by which all of them together scale the output's root mean square and the gradient during
-    training with clipped gradients. `without_branches` is the solution's accuracy without its added layers.
+    training with clipped gradients. `without_branches` is the solution's accuracy without its added layers,
+    and `softmax_input` the root mean square of the last layer's input before training.
     """
     clipped = {name: experiment_of(name, "clipped").name for name in PARTS} | {"slowed": "slowed"}
     signals_table = results.log_path(out, "2.4", "signals")
@@ -189,6 +190,7 @@ def answer(out):
         "kept_gradient": {name: signals.kept_gradient(out, "2.4", label, ADDED) for name, label in clipped.items()},
         "overfitting": overfitting.of(out, "2.4", curve_of(SOLUTION).log(out)),
         "without_branches": results.mean_of([row["accuracy"] for row in branches]) if branches else None,
+        "softmax_input": signals.softmax_input(signals_table, SOLUTION),
         "gradient_factor": {name: signals.gradient_factor(signals_table, name, ADDED) for name in CURES},
     }
 

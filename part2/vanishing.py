@@ -116,6 +116,7 @@ def answer(out):
         "batchnorm": {
             "gradient_factor": signals.gradient_factor(table, "batchnorm", ADDED),
             "theory": signals.BATCHNORM_FACTOR**0.5,
+            "softmax_input": signals.softmax_input(table, "batchnorm"),
         },
         "theory_with_active": (signals.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
         "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
