@@ -104,6 +104,7 @@ TABLES = {
     "gradients": "input:text | cosine:finite norm_ratio:finite",
     "statistics": "channel:text | mean:finite std:finite",
     "norms": "name:text seed:whole convolution:whole | new:finite trained:finite",
+    "positions": "network:text seed:whole place:text | all:finite single:finite",
     "overfitting": "name:text seed:whole | images:whole train_accuracy:share",
     "branches": "name:text seed:whole convolutions_off:whole | accuracy:share",
     "shifts": "name:text seed:whole batch:text change:text | accuracy:share",

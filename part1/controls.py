@@ -1,10 +1,11 @@
 """Controls for 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or only unseen?
 
 `--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255, on the same with
-their mean subtracted, and on normalized images (raw_, divided_, centered_ and normalize_without_batchnorm), and with
-BatchNorm on pixels divided by 255 (divided); all of them, unless some are named. If BatchNorm explains why raw pixels
-do as well as normalized ones, raw pixels must do worse without it, especially with `--optimizer sgd`, whose steps grow
-with the gradient.
+their mean subtracted, on pixels divided by their root mean square, which have the size of normalized ones but not their
+mean, and on normalized images (raw_, divided_, centered_, scaled_ and normalize_without_batchnorm), and with BatchNorm
+on pixels divided by 255 (divided); all of them, unless some are named. If BatchNorm explains why raw pixels do as well
+as normalized ones, raw pixels must do worse without it, especially with `--optimizer sgd`, whose steps grow with the
+gradient.
 
 `--augmentation` trains Table 1's network in four ways; all, unless some are named. crop_alone has the crops of 1.4 but
 no flips. If crops gain less than flips in 1.4 only because they come second, they must gain as much as flips without
@@ -66,6 +67,10 @@ def center_and_divide(images, statistics, generator=None):
     return normalize.center(images, statistics) / 255
 
 
+def scale(images, statistics, generator=None):
+    return preprocess.raw(images) / (statistics.mean**2 + statistics.std**2).mean().sqrt()
+
+
 def crop_alone(images, statistics, generator=None):
     images = preprocess.normalize(images, statistics)
     return images if generator is None else preprocess.random_crop(images, generator)
@@ -98,7 +103,13 @@ def roll_fixed(images, statistics, generator=None):
     return normalized[image, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)  # indexed as (N, H, W, 3)
 
 
-INPUTS = {"raw": raw.prepare, "divided": divide, "centered": center_and_divide, "normalize": normalize.prepare}
+INPUTS = {
+    "raw": raw.prepare,
+    "divided": divide,
+    "centered": center_and_divide,
+    "scaled": scale,
+    "normalize": normalize.prepare,
+}
 WITHOUT = {
     name: Experiment("1.2", f"{name}_without_batchnorm", network_without_batchnorm, prepare)
     for name, prepare in INPUTS.items()

@@ -13,8 +13,8 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
-sgd_forward_clipped   plain SGD without weight decay, all gradients clipped to 0.1, forward pass mended
-sgd_both_clipped      the same with both passes mended
+sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to 0.1
+sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`
 backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
@@ -75,6 +75,8 @@ CONTROLS = {
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=SGD_WITHOUT_DECAY),
         control("sgd_forward", partial(mended_network, GAIN, 1.0), SGD_WITHOUT_DECAY),
+        control("sgd_clipped", settings=SGD_CLIPPED),
+        control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), SGD_CLIPPED),
         control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), SGD_CLIPPED),
         control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), SGD_CLIPPED),
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),

@@ -107,6 +107,7 @@ def draw(out):
     tables = tables_in(out)
     plots.pairs(out, tables["adversarial"])
     plots.perturbations(out, tables["adversarial"])
+    plots.enlarged(out, tables["adversarial"])
     plots.attack_distributions(out, tables["attacks"])
     plots.category_matrix(out, tables["attacks"])
     plots.step_sizes(out, tables["epsilon"])

@@ -80,9 +80,27 @@ def perturbations(out: Path, table: Path) -> None:
     for axes in grid.flat:
         axes.set_axis_off()
     for (row, original, adversarial), axes in zip(read_pairs(out, table), grid.T.flat):
-        difference = 0.5 + AMPLIFIED * (adversarial - original)
-        show(axes, difference.clip(0, 1), f"{CLASSES[row['category']]}\n$L_\\infty$ = {row['linf']:.0f}")
+        title = f"{CLASSES[row['category']]}\n$L_\\infty$ = {row['linf']:.0f}"
+        show(axes, amplified(original, adversarial), title)
     save(figure, out, "3.1_perturbations")
+
+
+def amplified(original: np.ndarray, adversarial: np.ndarray) -> np.ndarray:
+    return (0.5 + AMPLIFIED * (adversarial - original)).clip(0, 1)
+
+
+def enlarged(out: Path, table: Path) -> None:
+    """The images shown with the smallest and the largest change: original, change and adversarial image."""
+    shown = sorted(read_pairs(out, table), key=lambda pair: pair[0]["linf"])
+    figure, grid = plt.subplots(2, 3, figsize=(5.2, 3.9))
+    for (row, original, adversarial), line in zip((shown[0], shown[-1]), grid):
+        before, after = (CLASSES[row[f"category_{when}"]] for when in ("before", "after"))
+        show(line[0], original, f"{before}, {100 * row['confidence_before']:.1f} %")
+        show(line[1], amplified(original, adversarial), f"change × {AMPLIFIED}, $L_\\infty$ = {row['linf']:.0f}")
+        show(line[2], adversarial, f"{after}, {100 * row['confidence_after']:.1f} %")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    save(figure, out, "3.1_enlarged")
 
 
 def attack_distributions(out: Path, table: Path) -> None:

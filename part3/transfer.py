@@ -56,7 +56,7 @@ def measure(networks, images, labels, shown, epsilon, max_iterations):
     by_all = torch.stack(list(correct.values())).all(0).nonzero().flatten()[:FEW]
     aligned = alignment(three | {TWIN: networks[TWIN]}, images[by_all], labels[by_all])
     attacks = {
-        "until 99 % sure": attack_of,
+        "until 99 % confidence": attack_of,
         EQUAL: partial(attack_of, confidence=UNREACHABLE, max_iterations=EQUAL_STEPS),
     }
     rows = {

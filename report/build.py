@@ -97,6 +97,7 @@ def constants():
     return {
         "settings": asdict(Settings()),
         "plain_sgd": asdict(PLAIN_SGD),
+        "clip_norm": solution.CLIPPED.clip_norm,
         "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
         "chosen": procedure.CHOSEN,
         "best_sgd": procedure.BEST_SGD,

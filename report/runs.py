@@ -96,7 +96,7 @@ RUNS = (
     Run("part2/design.py --finalists --folds 0 1 2 3 4", 200, (), ("2.0_folds",)),
     Run("part2/accuracy.py", 20, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(5)),
     Run("part2/accuracy.py --ordinary-batchnorm", 14, ("2.1_ordinary_batchnorm",), seeds=range(3)),
-    Run("part2/gradients.py", 1, (), ("2.2_norms",), seeds=range(5)),
+    Run("part2/gradients.py", 1, (), ("2.2_norms", "2.2_positions"), seeds=range(5)),
     Run("part2/vanishing.py", 42, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(5)),
     Run(
         f"part2/controls.py --controls {' '.join(UNREPEATED)}",
@@ -204,7 +204,7 @@ RUNS = (
     Run("part1/crop.py --optimizer sgd", 4, ("1.4_crop",), seeds=range(5)),
     Run("part1/controls.py --normalization --optimizer sgd", 13, INPUTS, seeds=range(5)),
     Run("part2/accuracy.py --optimizer sgd", 14, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
-    Run("part2/gradients.py --optimizer sgd", 1, (), ("2.2_norms",), seeds=range(3)),
+    Run("part2/gradients.py --optimizer sgd", 1, (), ("2.2_norms", "2.2_positions"), seeds=range(3)),
     Run("part2/vanishing.py --optimizer sgd", 25, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
     Run("part2/controls.py --controls forward --optimizer sgd", 12, ("2.3_forward",), ("2.3_course",)),
     Run("part2/solution.py --optimizer sgd", 25, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),

@@ -12,7 +12,7 @@ from common.results import log_path
 from common.settings import Settings
 from common.training import train
 from part2.accuracy import prepare
-from part2.gradients import measure_norms
+from part2.gradients import measure_norms, measure_positions
 from part2.networks import designed_network
 from part2.signals import (
     BATCHNORM_FACTOR,
@@ -222,3 +222,15 @@ def test_norms_are_those_of_new_and_of_trained_weights(cifar):
     assert [row["convolution"] for row in rows] == list(range(1, 8))
     assert [row["new"] for row in rows] == pytest.approx([layer.weight.norm().item() for layer in new])
     assert [row["trained"] for row in rows] == pytest.approx([2 * layer.weight.numel() ** 0.5 for layer in new])
+
+
+def test_a_single_position_has_the_share_of_a_sum_over_positions_that_it_has_by_hand():
+    """Constant images: a weight's gradient is the same at each position where the kernel lies inside the image."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AvgPool2d(4), nn.Conv2d(2, 10, 1), nn.Flatten()).double()
+    images, labels = torch.full((2, 1, 4, 4), 3.0, dtype=torch.float64), torch.tensor([0, 1])
+    first, last = measure_positions(network, images, labels, torch.Generator().manual_seed(0))
+    F.cross_entropy(network(images), labels).backward()
+    expected_first, expected_last = magnitudes(convolutions(network)).tolist()
+    assert first["all"] == pytest.approx(expected_first) and first["single"] == pytest.approx(expected_first / 16)
+    assert last["all"] == last["single"] == pytest.approx(expected_last)  # it has one position only

@@ -47,6 +47,13 @@ def test_real_statistics(cifar):
     assert torch.allclose(std.flatten().double(), pixels.std((0, 2, 3)), atol=1e-3)
 
 
+def test_scaled_pixels_have_the_size_of_normalized_ones_but_not_their_mean(synthetic):
+    images = synthetic.train_images
+    scaled = controls.scale(images, synthetic.statistics)
+    assert scaled.square().mean().item() == pytest.approx(1, abs=1e-3)
+    assert torch.allclose(scaled / scaled.max(), images / images.max())  # black remains 0
+
+
 def test_crops_alone_move_images_and_never_mirror_them():
     images = numbered_images(100)
     cropped = controls.crop_alone(images, IDENTITY, generator())

@@ -230,7 +230,7 @@ def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, cap
     first = run(adversarial)
     assert "training question 1.4's network first" in first[0]
     logs, figures, pairs = files(out / "logs"), files(out / "figures"), files(out / "figures/adversarial")
-    assert len(pairs) == 2 * len(read_rows(out / "logs/3.1_adversarial.csv")) and len(figures) == 2 * 6 + 1
+    assert len(pairs) == 2 * len(read_rows(out / "logs/3.1_adversarial.csv")) and len(figures) == 2 * 7 + 1
     attacks = read_rows(out / "logs/3.1_attacks.csv")
     assert [int(row["index"]) for row in attacks] == list(range(50))
     assert max(float(row["linf"]) for row in attacks) <= 5  # five steps of one level
@@ -245,7 +245,7 @@ def test_part_3_attacks_networks_that_it_trains_first(tmp_path, monkeypatch, cap
         for name, seed in [("1.4_crop", 0), ("1.4_crop", 1), ("2.1_accuracy", 0), ("2.4_scaled", 0)]
     }
     assert sum("% right" in line for line in second) == 8
-    assert len(files(out / "figures")) == 2 * 8 + 1
+    assert len(files(out / "figures")) == 2 * 9 + 1
     monkeypatch.setattr(transfer, "draw", lambda out: None)
     assert run(transfer)[-4:] == second[-4:]
 
