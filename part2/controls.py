@@ -1,6 +1,6 @@
 """Controls for 2.3 and 2.4: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last five, adds 20 and makes
+`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last six, adds 20 and makes
 one more change:
 
 batchnorm             BatchNorm, over 25 images as in 2.1, after every convolution
@@ -15,7 +15,7 @@ sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; 
 sgd_forward           the same with the forward pass mended as in `forward`
 sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to 0.1
 sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`
-backward_halved, …    backward, forward, both, unbiased, no_epsilon with half of Muon's learning rate and 2.4's clipping
+backward_halved, …    backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
 slow_start            the same, but in the first ten steps only
@@ -28,6 +28,7 @@ he_shallow            the same with ordinary weights and He initialization
 centered_shallow      the same with weights that are centered but not divided by their standard deviation
 normalized_shallow    the same with weights that are divided by their norm but not centered
 gained_shallow        the same with a learned gain but without division
+kept_shallow          he_shallow with weights rescaled to their initial norm after each step, without weight decay
 
 Predict before you run: which of these learn?
 """
@@ -55,6 +56,8 @@ MOST = 100  # most added layers for `--depth`
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
+# The best rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger.
+NORMS_KEPT = replace(CLIPPED, keep_norm=True, learning_rate=0.17, weight_decay=0.0)
 SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
 
 
@@ -83,7 +86,6 @@ CONTROLS = {
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED),
         control("both_halved", partial(mended_network, GAIN, GAIN), HALVED),
-        control("unbiased_halved", ablations.unbiased_network, HALVED),
         control("no_epsilon_halved", settings=replace(HALVED, epsilon=TINY)),
         control("slow_softmax", partial(slow_network, True), question="2.4"),
         control("slow_start", ablations.slow_start_network, question="2.4"),
@@ -92,13 +94,14 @@ CONTROLS = {
         control("standardized_added", ablations.standardized_added_network, CLIPPED, question="2.4"),
         control("random_start", ablations.random_start_network, CLIPPED, question="2.4"),
         *(
-            control(f"{name}_shallow", make_network, CLIPPED, question="2.4")._replace(watch=None)
-            for name, make_network in (
-                ("standardized", ablations.standardized_shallow_network),
-                ("he", shallow_network),
-                ("centered", partial(shallow_network, ablations.CenteredConv2d)),
-                ("gained", partial(shallow_network, ablations.GainedConv2d)),
-                ("normalized", partial(shallow_network, ablations.NormalizedConv2d)),
+            control(f"{name}_shallow", make_network, settings, question="2.4")._replace(watch=None)
+            for name, make_network, settings in (
+                ("standardized", ablations.standardized_shallow_network, CLIPPED),
+                ("he", shallow_network, CLIPPED),
+                ("centered", partial(shallow_network, ablations.CenteredConv2d), CLIPPED),
+                ("gained", partial(shallow_network, ablations.GainedConv2d), CLIPPED),
+                ("normalized", partial(shallow_network, ablations.NormalizedConv2d), CLIPPED),
+                ("kept", shallow_network, NORMS_KEPT),
             )
         ),
     )

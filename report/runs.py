@@ -62,14 +62,15 @@ class Run(NamedTuple):
 
 
 INPUTS = (
-    *(f"1.2_{kind}_without_batchnorm" for kind in ("raw", "divided", "centered", "normalize")),
+    *(f"1.2_{kind}_without_batchnorm" for kind in ("raw", "divided", "centered", "scaled", "normalize")),
     "1.2_divided",
 )
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 SHALLOW = ("standardized_shallow", "he_shallow", "centered_shallow", "normalized_shallow", "gained_shallow")
-UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon", "sgd_forward")
-UNREPEATED += ("sgd_forward_clipped", "sgd_both_clipped")
+SHALLOW += ("kept_shallow",)
+UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon", "adam", "sgd_forward")
+UNREPEATED += ("sgd_clipped", "sgd_backward_clipped", "sgd_forward_clipped", "sgd_both_clipped")
 TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
@@ -100,7 +101,7 @@ RUNS = (
     Run("part2/vanishing.py", 42, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(5)),
     Run(
         f"part2/controls.py --controls {' '.join(UNREPEATED)}",
-        105,
+        125,
         tuple(f"2.3_{name}" for name in UNREPEATED),
         ("2.3_course",),
     ),
@@ -193,7 +194,7 @@ RUNS = (
     Run("part2/controls.py --controls slow_start", 9, ("2.4_slow_start",), ("2.4_course",)),
     Run(
         f"part2/controls.py --controls {' '.join(SHALLOW)}",
-        40,
+        48,
         tuple(f"2.4_{name}" for name in SHALLOW),
         seeds=range(2),
     ),
@@ -208,9 +209,10 @@ RUNS = (
     Run("part2/vanishing.py --optimizer sgd", 25, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
     Run("part2/controls.py --controls forward --optimizer sgd", 12, ("2.3_forward",), ("2.3_course",)),
     Run("part2/solution.py --optimizer sgd", 25, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
+    Run("part2/solution.py --cures he residual --optimizer sgd", 30, ("2.4_he", "2.4_residual"), ("2.4_course",)),
     # Trained for longer: does the gain from crops grow?
-    Run(f"part1/flip.py --iterations {LONG}", 6, ("1.3_flip",), seeds=range(2)),
-    Run(f"part1/crop.py --iterations {LONG}", 6, ("1.4_crop",), seeds=range(2)),
+    Run(f"part1/flip.py --iterations {LONG}", 16, ("1.3_flip",), seeds=range(5)),
+    Run(f"part1/crop.py --iterations {LONG}", 16, ("1.4_crop",), seeds=range(5)),
     # References for `reproduce.py --check`.
     Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
