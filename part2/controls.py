@@ -175,7 +175,7 @@ def main():
         chosen = [of_depth(added) for added in arguments.depth]
     for each in chosen:
         experiment.run(each, arguments)
-    if "sgd_vanishing" in (arguments.controls or ()):
+    if "sgd_clipped" in (arguments.controls or ()):
         vanishing.draw_training(arguments.out)
     draw(arguments.out)
     for group, rows in answer(arguments.out).items():

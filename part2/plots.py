@@ -54,9 +54,8 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
                 place = 10 ** (bottom - strip * (layer + np.array([1.3, 0.4])))
                 shades = matplotlib.colors.LinearSegmentedColormap.from_list(label, ["#EEEEEE", style["color"]])
                 zero = (values[:, layer] == 0).mean(0, keepdims=True)
-                axes.pcolormesh(
-                    0.5 + np.arange(1, count + 2), place, zero, cmap=shades, vmin=0, vmax=1, rasterized=True
-                )
+                steps = np.arange(count + 1) + 0.5
+                axes.pcolormesh(steps, place, zero, cmap=shades, vmin=0, vmax=1, rasterized=True)
         axes.set(xscale="log", yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
         axes.set(xlim=(0.95, 1.05 * count))
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))

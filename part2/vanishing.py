@@ -81,8 +81,8 @@ def draw(out):
 
 
 def draw_training(out):
-    """Draw the run with Muon and, if any, with SGD without decay (part2/controls.py)."""
-    curves = [CURVE._replace(label="Muon"), Curve("2.3", "sgd_vanishing", "SGD without decay")]
+    """Draw the run with Muon and, if any, with clipped SGD (part2/controls.py)."""
+    curves = [CURVE._replace(label="Muon"), Curve("2.3", "sgd_clipped", "clipped SGD")]
     logs = {curve.label: curve.log(out) for curve in curves if results.finished(curve.log(out))}
     plots.gradient_curves(out, "2.3", logs)
     plots.course(out, "2.3", curves)
