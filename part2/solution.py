@@ -122,16 +122,22 @@ def finished_logs(out):
     logs = {
         ("2.1: BatchNorm, no added layers", "unchanged"): accuracy.CURVE.log(out),
         ("2.3: no cure", "unchanged"): vanishing.CURVE.log(out),
-        **{(cure.change, procedure_of(cure)): results.log_path(out, "2.4", name) for name, cure in CURES.items()},
+        **{(cure.change, procedure_of(cure, out)): results.log_path(out, "2.4", name) for name, cure in CURES.items()},
         ("BatchNorm, 20 added layers", "unchanged"): results.log_path(out, "2.3", "batchnorm"),
         ("BatchNorm, residual blocks", "unchanged"): results.log_path(out, "2.3", "batchnorm_residual"),
     }
     return {label: log for label, log in logs.items() if results.finished(log)}
 
 
-def procedure_of(cure):
-    """The name of a cure's procedure in `PROCEDURES`; "its own" for another one."""
+def procedure_of(cure, out):
+    """The name of a cure's procedure in `PROCEDURES`; "its own" for another one, and "SGD" for `--optimizer sgd`."""
+    if by_sgd(out):
+        return "SGD"
     return next((name for name, settings in PROCEDURES.items() if settings == cure.settings), "its own")
+
+
+def by_sgd(out):
+    return results.departures(out).get("optimizer") == "sgd"
 
 
 def table(out):
@@ -150,8 +156,10 @@ def table(out):
 
 
 def factorial(out):
-    """The finished logs of the cures in `PARTS`, by procedure."""
+    """The finished logs of the cures in `PARTS`, by procedure; none for `--optimizer sgd`, which has one procedure."""
     found = {}
+    if by_sgd(out):
+        return found
     for name in PARTS:
         logs = {
             procedure: results.log_path(out, "2.4", experiment_of(name, procedure).name) for procedure in PROCEDURES
@@ -207,6 +215,8 @@ def main():
     text = "procedure to train with (default: each cure's own)"
     parser.add_argument("--procedure", choices=PROCEDURES, help=text)
     arguments = options.parse(parser)
+    if arguments.procedure and arguments.optimizer == "sgd":
+        parser.error("argument --procedure: not with --optimizer sgd, which has a procedure of its own")
     for name in arguments.cures:
         if rule := broken_rule(CURES[name].make_network()):  # now rather than after minutes of training
             parser.error(f"argument --cures: not a valid network: {name} {rule}")
