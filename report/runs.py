@@ -211,8 +211,8 @@ RUNS = (
     Run("part2/solution.py --optimizer sgd", 25, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
     Run("part2/solution.py --cures he residual --optimizer sgd", 30, ("2.4_he", "2.4_residual"), ("2.4_course",)),
     # Trained for longer: does the gain from crops grow?
-    Run(f"part1/flip.py --iterations {LONG}", 16, ("1.3_flip",), seeds=range(5)),
-    Run(f"part1/crop.py --iterations {LONG}", 16, ("1.4_crop",), seeds=range(5)),
+    Run(f"part1/flip.py --iterations {LONG}", 6, ("1.3_flip",), seeds=range(2)),
+    Run(f"part1/crop.py --iterations {LONG}", 6, ("1.4_crop",), seeds=range(2)),
     # References for `reproduce.py --check`.
     Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
