@@ -197,7 +197,7 @@ def spectra(out: Path, table: Path) -> None:
 
 def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.35), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.6), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":", "label": "original"},
         "random signs": {"color": GREEN, "marker": "^", "linestyle": "--", "label": "random signs"},
@@ -217,7 +217,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
         )
     groups.set(
         xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],
-        xlim=(-0.5, len(numbers) - 0.5), ylim=(-4, 104), yticks=(0, 50, 100), ylabel="accuracy (%)",
+        xlim=(-0.5, len(numbers) - 0.5), ylim=(-4, 118), yticks=(0, 50, 100), ylabel="accuracy (%)",
     )  # fmt: skip
     rows = read_rows(epsilon_table)
     for inputs, style in styles.items():
