@@ -14,7 +14,8 @@ adam                  Adam for all parameters; it also divides gradients by thei
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
 sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to 0.1
-sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`
+sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`, or without the added
+                      layers (shallow)
 backward_halved, …    backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
 both_clipped          both, with 2.4's clipping alone
 slow_softmax          2.4's solution without clipping; the softmax layer's gradients are divided by 100
@@ -80,6 +81,7 @@ CONTROLS = {
         control("sgd_vanishing", settings=SGD_WITHOUT_DECAY),
         control("sgd_forward", partial(mended_network, GAIN, 1.0), SGD_WITHOUT_DECAY),
         control("sgd_clipped", settings=SGD_CLIPPED),
+        control("sgd_shallow_clipped", partial(vanishing.vanishing_network, 0), SGD_CLIPPED)._replace(watch=None),
         control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), SGD_CLIPPED),
         control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), SGD_CLIPPED),
         control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), SGD_CLIPPED),

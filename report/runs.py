@@ -70,7 +70,7 @@ OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 SHALLOW = ("standardized_shallow", "he_shallow", "centered_shallow", "normalized_shallow", "gained_shallow")
 SHALLOW += ("kept_shallow", "kept_gained_shallow")
 UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon", "adam", "sgd_forward")
-UNREPEATED += ("sgd_clipped", "sgd_backward_clipped", "sgd_forward_clipped", "sgd_both_clipped")
+UNREPEATED += ("sgd_clipped", "sgd_backward_clipped", "sgd_forward_clipped", "sgd_both_clipped", "sgd_shallow_clipped")
 TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
