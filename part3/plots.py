@@ -90,10 +90,11 @@ def amplified(original: np.ndarray, adversarial: np.ndarray) -> np.ndarray:
 
 
 def enlarged(out: Path, table: Path) -> None:
-    """The images shown with the smallest and the largest change: original, change and adversarial image."""
-    shown = sorted(read_pairs(out, table), key=lambda pair: pair[0]["linf"])
+    """The second image shown and that with the largest change: original, change and adversarial image."""
+    shown = read_pairs(out, table)
+    largest = max(shown, key=lambda pair: pair[0]["linf"])
     figure, grid = plt.subplots(2, 3, figsize=(5.2, 3.9))
-    for (row, original, adversarial), line in zip((shown[0], shown[-1]), grid):
+    for (row, original, adversarial), line in zip((shown[1], largest), grid):
         before, after = (CLASSES[row[f"category_{when}"]] for when in ("before", "after"))
         show(line[0], original, f"{before}, {100 * row['confidence_before']:.1f} %")
         show(line[1], amplified(original, adversarial), f"change × {AMPLIFIED}, $L_\\infty$ = {row['linf']:.0f}")
