@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     are equally long on the logarithmic axis. If G becomes 0, which such an axis cannot show, a strip for each
     convolution shows the share of seeds for which it is 0.
     """
-    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.1)
+    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.25)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # Exponents of ten. A strip is a seventh as high as the range of G.
@@ -66,7 +66,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     panels[0, 0].set(ylabel="$G$")
     if strip:
         place = panels[0, 0].get_yaxis_transform()
-        for layer, text in enumerate(("first: 0", "last: 0")):
+        for layer, text in enumerate(("$G$ = 0: first", "last")):
             height = 10 ** (bottom - strip * (0.85 + layer))
             panels[0, 0].text(-0.02, height, text, transform=place, ha="right", va="center", fontsize=8)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -119,6 +119,7 @@ def answer(out):
             "softmax_input": signals.softmax_input(table, "batchnorm"),
         },
         "theory_with_active": (signals.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
+        "difference_factor": (variance[last] / variance[first]) ** (1 / (2 * ADDED)),  # on root mean squares, a layer
         "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
     }
 
