@@ -83,6 +83,7 @@ def sources(out):
         "2.2 by sgd": partial(gradients.answer, by_sgd),
         "2.3": partial(vanishing.answer, out),
         "2.3 controls": partial(controls.answer, out),
+        "2.3 controls by sgd": partial(controls.answer, by_sgd),
         "2.4": partial(solution.answer, out),
         "3.1": partial(adversarial.answer, out),
         "3.2": partial(transfer.answer, out),
