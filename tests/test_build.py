@@ -1,6 +1,5 @@
 """The report and the ZIP: from the logs alone, and as the assignment wants them."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -40,9 +39,10 @@ def test_the_committed_report_is_the_one_that_build_makes(copy):
         path.unlink()
     code = "import sys; sys.modules['common.training'] = None; from report import build; build.main()"
     subprocess.run([sys.executable, "-c", code, "--out", copy], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    fingerprint = build.fingerprint(json.dumps(build.answers(REPORT))).encode()
-    assert fingerprint in (copy / "report.pdf").read_bytes()
-    assert fingerprint in (REPORT / "report.pdf").read_bytes()
+    fingerprints = [
+        re.search(rb"/Keywords\((\w{64})\)", (out / "report.pdf").read_bytes())[1] for out in (copy, REPORT)
+    ]
+    assert fingerprints[0] == fingerprints[1]
     assert {path.name for path in (copy / "figures").iterdir()} == {
         path.name for path in (REPORT / "figures").iterdir()
     }

@@ -14,6 +14,7 @@ import torch
 from common import data, plots, training
 from common.options import REPORT, run_script
 from common.records import hash_of_tensors, load_checkpoint, read_rows
+from part2 import signals
 from part3 import adversarial, transfer
 from part3.networks import NETWORKS, weights_of
 from report import build, figures, reproduce
@@ -59,7 +60,9 @@ def run_and_die(module, flags, out, events, die_at):
     trained, save_checkpoint = [], training.save
     training.save = save
     data.synthetic = functools.partial(data.synthetic, 100, 40)
+    plots.plt.Figure.draw_without_rendering = lambda figure: None
     plots.plt.Figure.savefig = lambda figure, file, **settings: file.write(b"a figure")
+    signals.IMAGES = 2
     adversarial.SWEPT, adversarial.EPSILONS, adversarial.MAX_ITERATIONS, transfer.FEW = 5, (4.0,), 2, 5
     transfer.EQUAL_STEPS = 2
     build.TEXT, build.answers = out.parent / "report.typ", lambda out: {}
