@@ -62,8 +62,8 @@ NORMS_KEPT = replace(CLIPPED, keep_norm=True, learning_rate=0.17, weight_decay=0
 SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
 
 
-def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3"):
-    return Experiment(question, name, make_network, prepare, settings, log_gradients=True, watch=vanishing.watch)
+def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3", watch=vanishing.watch):
+    return Experiment(question, name, make_network, prepare, settings, log_gradients=True, watch=watch)
 
 
 CONTROLS = {
@@ -80,7 +80,7 @@ CONTROLS = {
         control("sgd_vanishing", settings=SGD_WITHOUT_DECAY),
         control("sgd_forward", partial(mended_network, GAIN, 1.0), SGD_WITHOUT_DECAY),
         control("sgd_clipped", settings=SGD_CLIPPED),
-        control("sgd_shallow_clipped", partial(vanishing.vanishing_network, 0), SGD_CLIPPED)._replace(watch=None),
+        control("sgd_shallow_clipped", partial(vanishing.vanishing_network, 0), SGD_CLIPPED, watch=None),
         control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), SGD_CLIPPED),
         control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), SGD_CLIPPED),
         control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), SGD_CLIPPED),
@@ -96,7 +96,7 @@ CONTROLS = {
         control("standardized_added", ablations.standardized_added_network, CLIPPED, question="2.4"),
         control("random_start", ablations.random_start_network, CLIPPED, question="2.4"),
         *(
-            control(f"{name}_shallow", make_network, settings, question="2.4")._replace(watch=None)
+            control(f"{name}_shallow", make_network, settings, question="2.4", watch=None)
             for name, make_network, settings in (
                 ("standardized", ablations.standardized_shallow_network, CLIPPED),
                 ("he", shallow_network, CLIPPED),
@@ -113,7 +113,7 @@ CONTROLS = {
 def of_depth(added):
     if added == ADDED:
         return vanishing.EXPERIMENT
-    return control(f"depth{added}", partial(vanishing.vanishing_network, added))._replace(watch=None)
+    return control(f"depth{added}", partial(vanishing.vanishing_network, added), watch=None)
 
 
 def logs_by_depth(out):
@@ -158,7 +158,6 @@ def ending(out, log):
         "image_share": signals.image_share(out, question, name, ADDED),
         "kept_scale": signals.kept_scale(out, question, name, ADDED),
         "least_live": signals.least_live(out, question, name),
-        "last_nonzero": signals.last_nonzero(log),
         "peak": signals.peak(log),
         "test": results.final_accuracy(log),
     }

@@ -157,9 +157,9 @@ def table(out):
 
 def factorial(out):
     """The finished logs of the cures in `PARTS`, by procedure; none for `--optimizer sgd`, which has one procedure."""
-    found = {}
     if by_sgd(out):
-        return found
+        return {}
+    found = {}
     for name in PARTS:
         logs = {
             procedure: results.log_path(out, "2.4", experiment_of(name, procedure).name) for procedure in PROCEDURES
