@@ -13,7 +13,7 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
-sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to 0.1
+sgd_clipped           plain SGD with all gradients clipped to a joint norm of 1, as in 2.4
 sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`, or without the added
                       layers (shallow)
 backward_halved, …    backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
@@ -50,7 +50,7 @@ from part2 import ablations, accuracy, plots, signals, solution, vanishing
 from part2.ablations import GAIN, mended_network, shallow_network, slow_network
 from part2.accuracy import prepare
 from part2.networks import ADDED, batchnorm_network
-from part2.solution import CLIPPED, HALVED
+from part2.solution import CLIPPED, CLIPPED_SGD, HALVED
 
 MOST = 100  # most added layers for `--depth`
 # Muon's eps in `no_epsilon`. With a smaller one, once gradients are 0 and the momentum fades, float32 could not compute
@@ -59,7 +59,6 @@ TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
 # The best rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger.
 NORMS_KEPT = replace(CLIPPED, keep_norm=True, learning_rate=0.17, weight_decay=0.0)
-SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
 
 
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3", watch=vanishing.watch):
@@ -79,11 +78,11 @@ CONTROLS = {
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=SGD_WITHOUT_DECAY),
         control("sgd_forward", partial(mended_network, GAIN, 1.0), SGD_WITHOUT_DECAY),
-        control("sgd_clipped", settings=SGD_CLIPPED),
-        control("sgd_shallow_clipped", partial(vanishing.vanishing_network, 0), SGD_CLIPPED, watch=None),
-        control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), SGD_CLIPPED),
-        control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), SGD_CLIPPED),
-        control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), SGD_CLIPPED),
+        control("sgd_clipped", settings=CLIPPED_SGD),
+        control("sgd_shallow_clipped", partial(vanishing.vanishing_network, 0), CLIPPED_SGD, watch=None),
+        control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), CLIPPED_SGD),
+        control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), CLIPPED_SGD),
+        control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED_SGD),
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED),
