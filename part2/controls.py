@@ -1,6 +1,6 @@
 """Controls for 2.3 and 2.4: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last six, adds 20 and makes
+`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last seven, adds 20 and makes
 one more change:
 
 batchnorm             BatchNorm, over 25 images as in 2.1, after every convolution
@@ -30,6 +30,7 @@ centered_shallow      the same with weights that are centered but not divided by
 normalized_shallow    the same with weights that are divided by their norm but not centered
 gained_shallow        the same with a learned gain but without division
 kept_shallow          he_shallow with weights rescaled to their initial norm after each step, without weight decay
+kept_gained_shallow   the same with a learned gain
 
 Predict before you run: which of these learn?
 """
@@ -103,6 +104,7 @@ CONTROLS = {
                 ("gained", partial(shallow_network, ablations.GainedConv2d), CLIPPED),
                 ("normalized", partial(shallow_network, ablations.NormalizedConv2d), CLIPPED),
                 ("kept", shallow_network, NORMS_KEPT),
+                ("kept_gained", partial(shallow_network, ablations.GainedConv2d), NORMS_KEPT),
             )
         ),
     )

@@ -99,6 +99,7 @@ def constants():
         "settings": asdict(Settings()),
         "plain_sgd": asdict(PLAIN_SGD),
         "clip_norm": solution.CLIPPED.clip_norm,
+        "sgd_clip_norm": solution.CLIPPED_SGD.clip_norm,
         "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
         "chosen": procedure.CHOSEN,
         "best_sgd": procedure.BEST_SGD,
