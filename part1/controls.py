@@ -186,7 +186,10 @@ def answer(out):
             kind: {name: results.final_accuracy(log) for name, log in of.items() if results.finished(log)}
             for kind, of in logs.items()
         },
-        "divided minus raw": results.paired_difference(*(logs["with BatchNorm"][name] for name in ("divided", "raw"))),
+        **{
+            " minus ".join(pair): results.paired_difference(*(logs["with BatchNorm"][name] for name in pair))
+            for pair in [("divided", "raw"), ("centered", "divided")]
+        },
         "flip_fixed": results.paired_difference(augmented["flip_fixed"], normalize.CURVE.log(out)),
         "crop_alone": results.paired_difference(augmented["crop_alone"], normalize.CURVE.log(out)),
         "crop_fixed": results.paired_difference(augmented["crop_fixed"], flip.CURVE.log(out)),

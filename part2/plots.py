@@ -9,12 +9,12 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 
-from common.plots import BLACK, BLUE, FULL_WIDTH, Curve, save
+from common.plots import BLACK, FULL_WIDTH, VERMILION, Curve, save
 from common.records import replacing
 from common.results import final_accuracies, log_path, read_rows
 from part2.signals import DEFAULT_FACTOR, column, geometric_mean, magnitudes_of
 
-FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": BLUE, "linestyle": (0, (4, 2))}  # convolutions
+FIRST, LAST = {"color": BLACK, "linestyle": "-"}, {"color": VERMILION, "linestyle": (0, (4, 2))}  # convolutions
 
 
 def medians(magnitudes: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
         axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=9))
         if strip:
             axes.set(ylim=(10 ** (bottom - 2.5 * strip), 10 ** (top + strip)))
-            axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top])
+            axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top + strip])
     panels[0, 0].set(ylabel="$G$")
     if strip:
         place = panels[0, 0].get_yaxis_transform()
@@ -83,7 +83,7 @@ def heat_map(out: Path, question: str, log: Path, title: str) -> None:
     mesh = axes.pcolormesh(edges, layers, values, norm=matplotlib.colors.LogNorm(), cmap="viridis", rasterized=True)
     axes.set_facecolor("#BBBBBB")
     axes.grid(False)
-    axes.set(xlabel="iteration", ylabel="convolution, first to last", title=title)
+    axes.set(xlabel="iteration", ylabel="convolution", title=title)
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.invert_yaxis()  # the image enters at the top
     figure.colorbar(mesh, label=r"$G$ (gray: exactly 0)" if np.isnan(values).any() else r"$G$")
@@ -120,7 +120,7 @@ def signal_curves(
             forward.plot(depth + 1, variance[0] * DEFAULT_FACTOR**depth, **expected)
             forward.plot(depth + 1, square, color="gray", label="mean square, default")
     for axes in (backward, forward):
-        axes.set(yscale="log", xlabel="convolution, first to last")
+        axes.set(yscale="log", xlabel="convolution")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.legend(*forward.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     backward.set(title="backward: gradient of the output", ylabel=r"RMS of $\partial\mathcal{L}/\partial z$")
@@ -128,11 +128,11 @@ def signal_curves(
     save(figure, out, f"{question}_signals")
 
 
-WATCHED_SIGNALS = {  # root mean squares, except the first
+WATCHED_SIGNALS = {
     "live (%)": lambda row: 100 * row["live"],
-    "output": lambda row: row["mean_square"] ** 0.5,
-    "differences": lambda row: row["image_variance"] ** 0.5,
-    "gradient": lambda row: row["gradient"],
+    "RMS of\noutput": lambda row: row["mean_square"] ** 0.5,
+    "RMS of\ndifferences": lambda row: row["image_variance"] ** 0.5,
+    "RMS of\ngradient": lambda row: row["gradient"],
 }
 
 

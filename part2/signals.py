@@ -164,6 +164,12 @@ def gradient_factor(table: Path, network: str, added: int) -> float:
     return (gradient[convolution == 1] / gradient[convolution == 1 + added]).item() ** (1 / added)
 
 
+def difference_factor(table: Path, network: str, added: int) -> float:
+    """The factor by which each of `added` layers scales differences between images (root mean square) when new."""
+    variance = geometric_mean(column(table, network, "image_variance"), axis=0)
+    return (variance[added] / variance[0]).item() ** (1 / (2 * added))
+
+
 def softmax_input(table: Path, network: str) -> float:
     """The root mean square of the last layer's input in new networks."""
     return geometric_mean(column(table, network, "mean_square")[:, -1], axis=0).item() ** 0.5
@@ -242,6 +248,29 @@ def dead_from(out: Path, question: str, name: str) -> list[dict]:
         if dead and seed not in found:
             found[seed] = {"seed": seed, "iteration": dead[-1][0], "convolution": convolution}
     return list(found.values())
+
+
+def dead_and_zero(out: Path, question: str, name: str) -> dict[str, int]:
+    """How often a layer without live channels and a gradient of exactly 0 at the first convolution coincide.
+
+    Counts over seeds and watched iterations: `dead`, `zero`, and `both`. `revived` is the number of seeds for which
+    some layer is dead at a watched iteration and none at the next.
+    """
+    states: dict[int, list[tuple[bool, bool]]] = {}
+    for (seed, _), rows in itertools.groupby(
+        course_of(out, question, name), key=lambda row: (row["seed"], row["iteration"])
+    ):
+        layers = list(rows)
+        dead = any(row["live"] == 0 for row in layers)
+        states.setdefault(seed, []).append((dead, layers[0]["gradient"] == 0))
+    every = [state for of_seed in states.values() for state in of_seed]
+    revived = [any(dead and not later for (dead, _), (later, _) in itertools.pairwise(each)) for each in states.values()]
+    return {
+        "dead": sum(dead for dead, _ in every),
+        "zero": sum(zero for _, zero in every),
+        "both": sum(dead and zero for dead, zero in every),
+        "revived": sum(revived),
+    }
 
 
 def least_live(out: Path, question: str, name: str) -> list[dict]:

@@ -172,9 +172,10 @@ def draw(out):
     compared = [curve_of(name) for name in CURES if name not in ("none", "scaled_chain")]  # those stay at chance level
     comparison(out, "2.4_cures", [accuracy.CURVE, vanishing.CURVE, *compared], lowest=0, xlabel="network")
     plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
-    parts = {experiment_of(name, "clipped").name: what for name, what in PARTS.items() if name != SOLUTION}
-    parts |= {"fewer_skips": PARTS[SOLUTION], SOLUTION: "the solution"}  # the first is of part2/controls.py
-    plots.course(out, "2.4", [Curve("2.4", name, what) for name, what in parts.items()])
+    parts = {experiment_of(name, "clipped").name: f"({CURES[name].number}) {what}" for name, what in PARTS.items()}
+    watched = [Curve("2.4", name, what) for name, what in parts.items()]
+    watched.insert(-1, Curve("2.4", "fewer_skips", "(iii) standardized"))  # of part2/controls.py
+    plots.course(out, "2.4", watched)
     solution = curve_of(SOLUTION).log(out)
     if results.finished(solution):
         plots.gradient_curves(out, "2.4", {"The solution": solution})
@@ -193,6 +194,7 @@ def answer(out):
     branches = results.read_rows(results.log_path(out, "2.4", "branches"))
     return {
         "table": table(out),
+        "minus 2.1": results.paired_difference(curve_of(SOLUTION).log(out), accuracy.CURVE.log(out)),
         "factorial": factorial(out),
         "kept_scale": {name: signals.kept_scale(out, "2.4", label, ADDED) for name, label in clipped.items()},
         "kept_gradient": {name: signals.kept_gradient(out, "2.4", label, ADDED) for name, label in clipped.items()},

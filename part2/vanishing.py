@@ -56,6 +56,14 @@ def vanishing_network(added=ADDED):
     return deep_network(layers)
 
 
+def circular_network():
+    """2.3's network with circular padding in the added layers: no kernel extends over zeros at the border."""
+    layers = []
+    for _ in range(ADDED):
+        layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1, padding_mode="circular"), nn.ReLU()]
+    return deep_network(layers)
+
+
 def watch(network, cifar):
     """Gradients and differences between images during training, measured as in new networks."""
     return signals.signals(network.double(), *signals.measured_on(cifar, prepare))
@@ -107,7 +115,12 @@ def answer(out):
         "last_nonzero_of_last": signals.last_nonzero(log, layer=-1),
         "peak": signals.peak(log),
         "dead_from": signals.dead_from(out, "2.3", EXPERIMENT.name),
+        "dead_and_zero": signals.dead_and_zero(out, "2.3", EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
+        "circular": {
+            "gradient_factor": signals.gradient_factor(table, "circular", ADDED),
+            "difference_factor": signals.difference_factor(table, "circular", ADDED),
+        },
         "theory": signals.DEFAULT_FACTOR**0.5,
         "left": {  # gradient at the last added and the first convolution, over the last one's
             "measured": {"last_added": gradient[last] / gradient[-1], "first": gradient[first] / gradient[-1]},
@@ -119,7 +132,7 @@ def answer(out):
             "softmax_input": signals.softmax_input(table, "batchnorm"),
         },
         "theory_with_active": (signals.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
-        "difference_factor": (variance[last] / variance[first]) ** (1 / (2 * ADDED)),  # on root mean squares, a layer
+        "difference_factor": signals.difference_factor(table, "vanishing", ADDED),
         "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
     }
 
@@ -187,7 +200,7 @@ def main():
     show_new_network(new_network(at_hand))
     experiment.run(EXPERIMENT, arguments)
     table = results.log_path(arguments.out, "2.3", "signals")  # (a) and (b): of new networks
-    makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()}
+    makers = {name: make_network for name, (make_network, _) in NEW_NETWORKS.items()} | {"circular": circular_network}
     signals.update_table(table, makers, prepare, arguments)
     draw(arguments.out)
     print(f"\nFrom the logs ({results.origin(CURVE.log(arguments.out))}):")
