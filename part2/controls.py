@@ -13,7 +13,7 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
-sgd_clipped           plain SGD with all gradients clipped to a joint norm of 1, as in 2.4
+sgd_clipped           plain SGD without weight decay, all gradients clipped to a joint norm of 1, as in 2.4
 sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`, or without the added
                       layers (shallow)
 backward_halved, …    backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
@@ -58,6 +58,7 @@ MOST = 100  # most added layers for `--depth`
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
+SGD_CLIPPED = replace(CLIPPED_SGD, weight_decay=0.0)  # decay would shrink signals and gradients, too
 # The best rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger.
 NORMS_KEPT = replace(CLIPPED, keep_norm=True, learning_rate=0.17, weight_decay=0.0)
 
@@ -79,11 +80,11 @@ CONTROLS = {
         control("adam", settings=Settings(optimizer="adamw", learning_rate=1e-3, weight_decay=0.0)),
         control("sgd_vanishing", settings=SGD_WITHOUT_DECAY),
         control("sgd_forward", partial(mended_network, GAIN, 1.0), SGD_WITHOUT_DECAY),
-        control("sgd_clipped", settings=CLIPPED_SGD),
-        control("sgd_shallow_clipped", partial(vanishing.vanishing_network, 0), CLIPPED_SGD, watch=None),
-        control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), CLIPPED_SGD),
-        control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), CLIPPED_SGD),
-        control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED_SGD),
+        control("sgd_clipped", settings=SGD_CLIPPED),
+        control("sgd_shallow_clipped", partial(vanishing.vanishing_network, 0), SGD_CLIPPED, watch=None),
+        control("sgd_backward_clipped", partial(mended_network, 1.0, GAIN), SGD_CLIPPED),
+        control("sgd_forward_clipped", partial(mended_network, GAIN, 1.0), SGD_CLIPPED),
+        control("sgd_both_clipped", partial(mended_network, GAIN, GAIN), SGD_CLIPPED),
         control("backward_halved", partial(mended_network, 1.0, GAIN), HALVED),
         control("forward_halved", partial(mended_network, GAIN, 1.0), HALVED),
         control("both_clipped", partial(mended_network, GAIN, GAIN), CLIPPED),

@@ -257,14 +257,14 @@ def dead_and_zero(out: Path, question: str, name: str) -> dict[str, int]:
     some layer is dead at a watched iteration and none at the next.
     """
     states: dict[int, list[tuple[bool, bool]]] = {}
-    for (seed, _), rows in itertools.groupby(
-        course_of(out, question, name), key=lambda row: (row["seed"], row["iteration"])
-    ):
-        layers = list(rows)
+    rows = course_of(out, question, name)
+    for (seed, _), of_network in itertools.groupby(rows, key=lambda row: (row["seed"], row["iteration"])):
+        layers = list(of_network)
         dead = any(row["live"] == 0 for row in layers)
         states.setdefault(seed, []).append((dead, layers[0]["gradient"] == 0))
     every = [state for of_seed in states.values() for state in of_seed]
-    revived = [any(dead and not later for (dead, _), (later, _) in itertools.pairwise(each)) for each in states.values()]
+    pairs = [itertools.pairwise(dead for dead, _ in of_seed) for of_seed in states.values()]
+    revived = [any(dead and not later for dead, later in each) for each in pairs]
     return {
         "dead": sum(dead for dead, _ in every),
         "zero": sum(zero for _, zero in every),

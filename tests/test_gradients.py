@@ -17,7 +17,10 @@ from part2.networks import designed_network
 from part2.signals import (
     BATCHNORM_FACTOR,
     DEFAULT_FACTOR,
+    dead_and_zero,
     dead_from,
+    difference_factor,
+    gradient_factor,
     highest,
     image_share,
     kept_gradient,
@@ -186,7 +189,7 @@ def test_the_course_of_training_by_hand(tmp_path):
     for (seed, iteration, convolution), share in live.items():
         place = {"name": "a", "seed": seed, "iteration": iteration, "convolution": convolution}
         measured = {
-            "gradient": 4.0 ** (convolution - 1),
+            "gradient": 0.0 if (seed, iteration, convolution) == (1, 30, 1) else 4.0 ** (convolution - 1),
             "mean_square": iteration**convolution,
             "image_variance": 1.0,
             "active": share,
@@ -194,10 +197,23 @@ def test_the_course_of_training_by_hand(tmp_path):
         rows.append(place | measured | {"live": share})
     write_rows(log_path(tmp_path, "2.3", "course"), rows)
     assert dead_from(tmp_path, "2.3", "a") == [{"seed": 1, "iteration": 10, "convolution": 2}]
+    assert dead_and_zero(tmp_path, "2.3", "a") == {"dead": 3, "zero": 1, "both": 1, "revived": 1}
     assert [row["live"] for row in least_live(tmp_path, "2.3", "a")] == [0.5, 0.0]
     assert kept_scale(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [10**0.5] * 2, "30": [30**0.5] * 2}
-    assert kept_gradient(tmp_path, "2.3", "a", added=1) == {"1": [0.25] * 2, "10": [0.25] * 2, "30": [0.25] * 2}
+    assert kept_gradient(tmp_path, "2.3", "a", added=1) == {"1": [0.25] * 2, "10": [0.25] * 2, "30": [0.25, 0.0]}
     assert image_share(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [0.01] * 2, "30": [1 / 900] * 2}
+
+
+def test_the_factors_per_layer_by_hand(tmp_path):
+    """Two added layers that each halve the gradient's scale, and divide the variance between images by 9."""
+    rows = []
+    for layer in range(3):
+        measured = {"gradient": 0.5 ** (2 - layer), "mean_square": 1.0, "image_variance": 9.0**-layer}
+        rows.append({"network": "a", "seed": 0, "convolution": 1 + layer} | measured | {"active": 0.5, "live": 1.0})
+    table = log_path(tmp_path, "2.3", "signals")
+    write_rows(table, rows)
+    assert gradient_factor(table, "a", added=2) == pytest.approx(1 / 2)
+    assert difference_factor(table, "a", added=2) == pytest.approx(1 / 3)
 
 
 def test_the_lowest_epoch_is_that_of_the_lowest_median(tmp_path):

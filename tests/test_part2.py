@@ -6,7 +6,7 @@ import torch
 from common.gradients import convolutions
 from part2 import ablations, accuracy, controls, cures, design, networks, signals, solution
 from part2.solution import CURES
-from part2.vanishing import vanishing_network
+from part2.vanishing import circular_network, vanishing_network
 
 DEEP = {name: cure.make_network for name, cure in CURES.items()}  # "none" is question 2.3's
 
@@ -151,6 +151,18 @@ def test_the_mended_networks_keep_at_the_start_what_theory_says_the_deep_one_los
     assert max(left["vanishing"]) < 1e-6 and min(left["both"]) > 1e-3
     assert left["backward"][0] > 0.01 and left["backward"][1] == pytest.approx(left["vanishing"][1])
     assert left["forward"][1] > 1e-3 and left["forward"][0] < 1e-6
+
+
+def test_circular_padding_leaves_no_border():
+    """With the same weights as the deep network, its added layers shift their output if the input is shifted."""
+    torch.manual_seed(0)
+    circular, deep = circular_network(), vanishing_network()
+    circular.load_state_dict(deep.state_dict())
+    images = torch.randn(1, 16, 8, 8)
+    for network, equal in ((circular, True), (deep, False)):
+        added = network[2:6]  # two convolutions and their ReLUs
+        shifted = added(images.roll(3, dims=-1))
+        assert torch.allclose(shifted, added(images).roll(3, dims=-1), atol=1e-6) is equal
 
 
 def test_without_its_branches_the_solution_computes_what_it_computed_before_they_learned(synthetic, monkeypatch):

@@ -35,7 +35,7 @@ BESIDE = ("3.1_torchattacks",)  # tests/compare_torchattacks.py writes it, which
 EXPERIMENTS = [raw.EXPERIMENT, normalize.EXPERIMENT, normalize.CONTROL, flip.EXPERIMENT, crop.EXPERIMENT]
 EXPERIMENTS += [accuracy.EXPERIMENT, accuracy.ORDINARY, vanishing.EXPERIMENT]
 EXPERIMENTS += [*part1_controls.WITHOUT.values(), part1_controls.DIVIDED, *part1_controls.AUGMENTATIONS.values()]
-EXPERIMENTS += [each for name, each in controls.CONTROLS.items() if name != "adam"]  # not run
+EXPERIMENTS += list(controls.CONTROLS.values())
 EXPERIMENTS += [controls.of_depth(added) for added in (0, 2, 5, 10)]
 EXPERIMENTS += [solution.experiment_of(name) for name in solution.CURES]
 EXPERIMENTS += [solution.experiment_of(name, "clipped") for name in ("he", "residual")]
