@@ -42,7 +42,7 @@ def first_of_each_category(rows):
 
 def save_images(folder, rows, images, attacked):
     """Save each original and adversarial image as lossless PNG; file names give the categories."""
-    from torchvision.utils import save_image  # here: common/ imports torchvision first, and reports failures
+    from torchvision.utils import save_image  # here, since importing torchvision takes seconds
 
     for stale in folder.glob("*.png"):
         stale.unlink()
