@@ -20,7 +20,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 class DataError(Exception):
-    """CIFAR-10 is missing or differs from the published files. The message fits on one line."""
+    """The data is missing, altered or fills no batch. The message fits on one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
 def load_at_hand(data_dir: str | None = None) -> tuple[Cifar, bool]:
     """Load without a download, or generate images and say so; also return whether the images are generated.
 
-    For inspecting untrained networks, which behave similarly on any images.
+    For inspecting untrained networks, which needs no particular images.
     """
     if data_dir is None and not is_at_hand():
         print("no CIFAR-10 found: GENERATED IMAGES are used in its place")
