@@ -13,7 +13,7 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
-sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to a joint norm of 1
+sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to a joint norm of 0.1
 sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`, or without the added
                       layers (shallow)
 backward_halved, …    backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
@@ -52,14 +52,15 @@ from part2 import ablations, accuracy, plots, signals, solution, vanishing
 from part2.ablations import GAIN, mended_network, shallow_network, slow_network
 from part2.accuracy import prepare
 from part2.networks import ADDED, batchnorm_network
-from part2.solution import CLIPPED, CLIPPED_SGD, HALVED
+from part2.solution import CLIPPED, HALVED
 
 MOST = 100  # most added layers for `--depth`
 # Muon's eps in `no_epsilon`. With a smaller one, once gradients are 0 and the momentum fades, float32 could not compute
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
-SGD_CLIPPED = replace(CLIPPED_SGD, weight_decay=0.0)  # decay would shrink signals and gradients, too
+# With weight decay, or clipped to 1 as in part2/solution.py, the network does not learn even if both passes are mended.
+SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
 # The rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger. The weights of
 # NormalizedConv2d start √3 times larger.
 NORMS_KEPT = replace(CLIPPED, keep_norm=True, learning_rate=0.17, weight_decay=0.0)
