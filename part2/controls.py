@@ -59,7 +59,7 @@ MOST = 100  # most added layers for `--depth`
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
-# With weight decay, or clipped to 1 as in part2/solution.py, the network does not learn even if both passes are mended.
+# One run each, not kept: with weight decay, or clipped at 1, the network with both passes mended ended at chance.
 SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
 # The rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger. The weights of
 # NormalizedConv2d start √3 times larger.
