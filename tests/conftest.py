@@ -53,7 +53,8 @@ def forkserver():
     """Starts processes that have made a script's imports, which take most of a short run's time."""
     os.environ["PYTHONPATH"] = str(ROOT)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["part3.transfer", "report.submission", "report.reproduce"])
+    # torchvision also imports torch._dynamo, as does the first optimizer.
+    context.set_forkserver_preload(["part3.transfer", "report.submission", "report.reproduce", "torchvision"])
     return context
 
 
