@@ -117,6 +117,15 @@ def test_a_damaged_table_is_one_line_that_names_the_file(path, tmp_path):
     assert all(row[column] is None or type(row[column]) in (str, int, float, bytes) for row in rows for column in row)
 
 
+def test_numpy_reads_from_a_log_what_the_csv_reader_reads():
+    log = log_path(options.REPORT, "1.1", "raw")
+    for seed, columns in read_log(log).items():
+        rows = [row for row in results.read_rows(log) if row["seed"] == seed]
+        assert {name: values.tolist() for name, values in columns.items()} == {
+            name: [row[name] for row in rows] for name in rows[0]
+        }
+
+
 def test_a_log_that_was_cut_is_not_finished_and_one_with_a_hole_is_an_error(tmp_path):
     write_log(tmp_path, "raw", [0.5] * 60)
     write_result(tmp_path, {"name": "raw", "seed": 0, "iterations": 60})
