@@ -62,7 +62,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
         axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=9))
         if strip:
             axes.set(ylim=(10 ** (bottom - 2.5 * strip), 10 ** (top + strip)))
-            axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= np.log10(tick) <= top + strip])
+            axes.set_yticks([10.0**power for power in range(-60, 6, 6) if bottom <= power <= top + strip])
     panels[0, 0].set(ylabel="$G$")
     if strip:
         place = panels[0, 0].get_yaxis_transform()
