@@ -172,8 +172,11 @@ def draw(out):
     compared = [curve_of(name) for name in CURES if name not in ("none", "scaled_chain")]  # those stay at chance level
     comparison(out, "2.4_cures", [accuracy.CURVE, vanishing.CURVE, *compared], lowest=0, xlabel="network")
     plots.signal_curves(out, "2.4", {name: curve_of(name) for name in CURES})
-    parts = {experiment_of(name, "clipped").name: f"({CURES[name].number}) {what}" for name, what in PARTS.items()}
-    watched = [Curve("2.4", name, what) for name, what in parts.items()]
+    titles = {"he": "He init.", "residual": "residual", "scaled_chain": "chain", SOLUTION: "solution"}
+    watched = [
+        Curve("2.4", experiment_of(name, "clipped").name, f"({CURES[name].number}) {title}")
+        for name, title in titles.items()
+    ]
     watched.insert(-1, Curve("2.4", "fewer_skips", "(iii) standardized"))  # of part2/controls.py
     plots.course(out, "2.4", watched)
     solution = curve_of(SOLUTION).log(out)
