@@ -68,9 +68,10 @@ INPUTS = (
 NORMALIZED = (("1.2_normalize", "1.2_centered"), ("1.2_gradients", "1.2_statistics"))
 OF_SOLUTION = ("2.4_signals", "2.4_overfitting", "2.4_branches", "2.4_course")
 SHALLOW = ("standardized_shallow", "he_shallow", "centered_shallow", "normalized_shallow", "gained_shallow")
-SHALLOW += ("kept_shallow", "kept_gained_shallow", "kept_normalized_shallow")
+SHALLOW += ("kept_shallow", "kept_normalized_shallow")
 UNREPEATED = ("backward", "forward", "both", "both_clipped", "unbiased", "no_epsilon", "adam", "sgd_forward")
-UNREPEATED += ("sgd_clipped", "sgd_backward_clipped", "sgd_forward_clipped", "sgd_both_clipped", "sgd_shallow_clipped")
+UNREPEATED += ("sgd_clipped", "sgd_backward_clipped", "sgd_forward_clipped")
+REPEATED = ("sgd_both_clipped", "sgd_shallow_clipped")
 TRAINED_OTHERWISE = ("first_half", "last_half", "few_images", "more_images", "shuffled_labels", "more_shuffled")
 RUNS = (
     Run("part1/procedure.py", 20, (), ("1.0_folds",)),
@@ -104,6 +105,13 @@ RUNS = (
         125,
         tuple(f"2.3_{name}" for name in UNREPEATED),
         ("2.3_course",),
+    ),
+    Run(
+        f"part2/controls.py --controls {' '.join(REPEATED)}",
+        50,
+        tuple(f"2.3_{name}" for name in REPEATED),
+        ("2.3_course",),
+        seeds=range(2),
     ),
     Run(
         "part2/controls.py --controls sgd_vanishing",
@@ -192,6 +200,7 @@ RUNS = (
         seeds=range(2),
     ),
     Run("part2/controls.py --controls slow_start", 9, ("2.4_slow_start",), ("2.4_course",)),
+    Run("part2/controls.py --controls kept_gained_shallow", 4, ("2.4_kept_gained_shallow",)),
     Run(
         f"part2/controls.py --controls {' '.join(SHALLOW)}",
         48,
@@ -211,8 +220,8 @@ RUNS = (
     Run("part2/solution.py --optimizer sgd", 25, ("2.4_scaled",), OF_SOLUTION, seeds=range(3)),
     Run("part2/solution.py --cures he residual --optimizer sgd", 30, ("2.4_he", "2.4_residual"), ("2.4_course",)),
     # Trained for longer: does the gain from crops grow?
-    Run(f"part1/flip.py --iterations {LONG}", 6, ("1.3_flip",), seeds=range(2)),
-    Run(f"part1/crop.py --iterations {LONG}", 6, ("1.4_crop",), seeds=range(2)),
+    Run(f"part1/flip.py --iterations {LONG}", 9, ("1.3_flip",), seeds=range(3)),
+    Run(f"part1/crop.py --iterations {LONG}", 9, ("1.4_crop",), seeds=range(3)),
     # References for `reproduce.py --check`.
     Run("part2/accuracy.py --iterations 200", 2, ("2.1_accuracy",), ("2.1_overfitting",), seeds=range(3)),
     Run("part2/vanishing.py --iterations 200", 3, ("2.3_vanishing",), ("2.3_signals", "2.3_course"), seeds=range(3)),
