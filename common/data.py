@@ -4,23 +4,23 @@ import functools
 import os
 import shutil
 import socket
+import sys
 from dataclasses import dataclass, fields
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import calculate_md5
 
 from common.preprocess import Statistics, channel_statistics
 from common.records import ROOT, lock
 
+FOLDER, BATCHES = "cifar-10-batches-py", ("data_batch_1", "test_batch")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 class DataError(Exception):
-    """CIFAR-10 is missing or differs from the published files. The message fits on one line."""
+    """The data is missing, altered or fills no batch. The message fits on one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +45,27 @@ class Cifar:
         return Cifar(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-class TrainBatch1(CIFAR10):
-    """torchvision's CIFAR-10, restricted to train batch 1, as the assignment asks."""
+@functools.cache
+def train_batch_1() -> type:
+    """torchvision's class `CIFAR10`, restricted to train batch 1, as the assignment asks.
 
-    train_list = CIFAR10.train_list[:1]
+    torchvision is imported only where it is used, because that takes seconds. Raises `DataError` if this fails.
+    """
+    try:
+        from torchvision.datasets import CIFAR10
+    except (ImportError, OSError, RuntimeError, ValueError, AttributeError) as error:
+        # Typical of incompatible torch and torchvision: "operator torchvision::nms does not exist".
+        install = f"`{sys.executable} -m pip install -r requirements.txt`"
+        reason = " ".join(str(error).split())
+        raise DataError(f"torch and torchvision cannot be used together ({reason}); run {install}") from error
 
-    def _load_meta(self):
-        """Class names are `CLASSES`; batches.meta is not needed."""
+    class TrainBatch1(CIFAR10):
+        train_list = CIFAR10.train_list[:1]
+
+        def _load_meta(self):
+            """Class names are `CLASSES`; batches.meta is not needed."""
+
+    return TrainBatch1
 
 
 def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cifar:
@@ -66,12 +80,12 @@ def load(data_dir: str | None = None, device: torch.device | str = "cpu") -> Cif
     if data_dir == "synthetic":
         return synthetic(device=device)
     root = find(data_dir)
-    train, test = TrainBatch1(root, train=True), TrainBatch1(root, train=False)
+    train, test = (train_batch_1()(root, train=train) for train in (True, False))
     return Cifar(*tensors(train), *tensors(test)).to(device)
 
 
-def tensors(split: CIFAR10) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images, uint8 `(N, 3, 32, 32)`, and labels, int64 `(N,)`."""
+def tensors(split) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images of a `train_batch_1`, uint8 `(N, 3, 32, 32)`, and labels, int64 `(N,)`."""
     return torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets)
 
 
@@ -87,19 +101,19 @@ def find(data_dir: str | None = None, named: str = "--data-dir") -> Path:
         if os.environ.get("CIFAR10_ROOT"):  # if set, it must be used
             return find(os.environ["CIFAR10_ROOT"], "$CIFAR10_ROOT =")
     for folder in candidates:
-        root = folder.parent if folder.name == TrainBatch1.base_folder else folder
+        root = folder.parent if folder.name == FOLDER else folder
         if is_complete(root):
             verify(root)
             return root
     if data_dir is not None:
-        raise DataError(f"{named} {data_dir!r} has no {TrainBatch1.base_folder} with {' and '.join(md5s())} in it")
+        raise DataError(f"{named} {data_dir!r} has no {FOLDER} with {' and '.join(BATCHES)} in it")
     return download(ROOT / "data", searched=candidates)
 
 
 def load_at_hand(data_dir: str | None = None) -> tuple[Cifar, bool]:
     """Load without a download, or generate images and say so; also return whether the images are generated.
 
-    For inspecting untrained networks, which behave similarly on any images.
+    For inspecting untrained networks, which needs no particular images.
     """
     if data_dir is None and not is_at_hand():
         print("no CIFAR-10 found: GENERATED IMAGES are used in its place")
@@ -118,17 +132,19 @@ def is_at_hand() -> bool:
 
 def md5s() -> dict[str, str]:
     """The published md5 of each batch file that is needed."""
-    return dict(TrainBatch1.train_list + TrainBatch1.test_list)
+    return dict(train_batch_1().train_list + train_batch_1().test_list)
 
 
 def is_complete(root: Path) -> bool:
-    return all((root / TrainBatch1.base_folder / name).is_file() for name in md5s())
+    return all((root / FOLDER / name).is_file() for name in BATCHES)
 
 
 def verify(root: Path) -> None:
     """Compare each batch file's md5 with the published one: unpickling an altered file could run arbitrary code."""
+    from torchvision.datasets.utils import calculate_md5
+
     for name, expected in md5s().items():
-        path = root / TrainBatch1.base_folder / name
+        path = root / FOLDER / name
         found = calculate_md5(path)
         if found != expected:
             raise DataError(
@@ -139,25 +155,25 @@ def verify(root: Path) -> None:
 
 def download(folder: Path, searched: list[Path]) -> Path:
     """Download with torchvision and move the batch files, each whole and verified, into `folder`."""
-    partial = folder / "partial"
-    print(f"downloading CIFAR-10 from {TrainBatch1.url} into {folder}", flush=True)
+    partial, published = folder / "partial", train_batch_1()
+    print(f"downloading CIFAR-10 from {published.url} into {folder}", flush=True)
     socket.setdefaulttimeout(20)  # seconds per read
     try:
         with lock(folder / "download.lock", "another process is downloading CIFAR-10: try again later"):
             try:
                 if not is_complete(folder):  # no other process has fetched it meanwhile
                     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-                    TrainBatch1(partial, download=True)
-                    (folder / TrainBatch1.base_folder).mkdir(exist_ok=True)
-                    for name in md5s():
-                        os.replace(partial / TrainBatch1.base_folder / name, folder / TrainBatch1.base_folder / name)
+                    published(partial, download=True)
+                    (folder / FOLDER).mkdir(exist_ok=True)
+                    for name in BATCHES:
+                        os.replace(partial / FOLDER / name, folder / FOLDER / name)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except (OSError, HTTPException, RuntimeError, EOFError) as error:  # no network, cut connection, wrong md5, …
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"no CIFAR-10 in {', '.join(map(str, searched))}, and downloading {TrainBatch1.url} failed ({reason}); "
-            f"put {TrainBatch1.base_folder} into one of these folders, name another with --data-dir, "
+            f"no CIFAR-10 in {', '.join(map(str, searched))}, and downloading {published.url} failed ({reason}); "
+            f"put {FOLDER} into one of these folders, name another with --data-dir, "
             "or try --data-dir synthetic"
         ) from error
     verify(folder)

@@ -104,7 +104,7 @@ def is_logged(table: Path, key: dict[str, str | int], setup: dict[str, str]) -> 
 
 
 def split(cifar: Cifar, fold: int) -> Cifar:
-    """Split train batch 1 alone: one of its `FOLDS` parts replaces the test set.
+    """Split train batch 1: one of its `FOLDS` parts replaces the test images.
 
     The images of each class are dealt to the parts in turn: all parts have the same number of images, and the same
     number of each class to within one.

@@ -58,7 +58,7 @@ def random_crop(images: torch.Tensor, generator: torch.Generator, padding: int =
 
 
 def crop(images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, padding: int) -> torch.Tensor:
-    """Zero-pad each side, then crop each image to its original size at its position, `top` and `left`, both `(N,)`."""
+    """Zero-pad each side, then crop to the original size at `top` and `left`, int64 `(N,)` in 0..2 · padding."""
     number, _, height, width = images.shape
     padded = F.pad(images, [padding] * 4)
     rows = top.view(number, 1, 1) + torch.arange(height, device=images.device).view(1, height, 1)

@@ -170,9 +170,9 @@ def sgd(parameters: list[nn.Parameter], learning_rate: float, momentum: float, w
 class ConvolutionMuon(torch.optim.Muon):
     """`torch.optim.Muon` for convolutions (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
-    A convolution's gradient, as a matrix (output channels × the rest), has a few dominant directions,
-    which SGD mostly follows. Muon replaces the step by approximately the nearest matrix whose singular
-    values are 1, so that weak directions are learned nearly as fast as strong ones. PyTorch computes it
+    Muon writes SGD's step as a matrix (output channels × the rest), and replaces it by approximately the
+    nearest matrix whose singular values are 1. This is meant to speed up directions in which gradients
+    are small. PyTorch computes it
     in bf16, whatever the network's precision, and only for matrices: each weight
     `(outputs, inputs, height, width)` is passed as a view.
 

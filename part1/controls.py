@@ -1,15 +1,15 @@
-"""Controls for 1.2 to 1.4: what hides the scale of the input, and are augmented images harder or only unseen?
+"""Controls for 1.2 to 1.4: does BatchNorm cancel the input's scale? Are augmented images harder, or only new?
 
-`--normalization` trains Table 1's network without BatchNorm on raw pixels, on pixels divided by 255, on the same with
-their mean subtracted, on pixels divided by their root mean square, which have the size of normalized ones but not their
-mean, and on normalized images (raw_, divided_, centered_, scaled_ and normalize_without_batchnorm), and with BatchNorm
-on pixels divided by 255 (divided); all of them, unless some are named. If BatchNorm explains why raw pixels do as well
+`--normalization` trains all or the named ones of six controls: Table 1's network with BatchNorm on pixels divided by
+255 (divided), and without it (…_without_batchnorm) on raw pixels (raw), on pixels divided by 255 (divided), on the
+same minus their mean (centered), on pixels divided by their root mean square, as large as normalized ones but not
+centered (scaled), and on normalized images (normalize). If BatchNorm explains why raw pixels do as well
 as normalized ones, raw pixels must do worse without it, especially with `--optimizer sgd`, whose steps grow with the
 gradient.
 
-`--augmentation` trains Table 1's network in four ways; all, unless some are named. crop_alone has the crops of 1.4 but
-no flips. If crops gain less than flips in 1.4 only because they come second, they must gain as much as flips without
-them. flip_fixed flips half of the images, the same ones each time; crop_fixed has flips and crops, but each image is
+`--augmentation` trains Table 1's network in all or the named ones of four ways. crop_alone has the crops of 1.4 but
+no flips. If crops gain less in 1.4 only because they are added to flips, crops alone must gain as much as flips
+alone. flip_fixed flips half of the images, the same ones each time; crop_fixed has flips and crops, but each image is
 cropped at the same position each time. roll_fixed shifts images likewise but loses no pixels: what leaves the image on
 one side enters it on the other. If flips help because the network sees both orientations, and crops because it
 learns to tolerate shifts, these must gain as much as 1.3 and 1.4. If they help because changing images are hard to
@@ -129,7 +129,7 @@ AUGMENTED = (*(script.EXPERIMENT for script in (normalize, flip, crop)), AUGMENT
 
 
 def shift(images: torch.Tensor, right: int, mode: str = "constant") -> torch.Tensor:
-    """Shift images `(N, C, H, W)` to the right (to the left if negative).
+    """Shift images `(N, C, H, W)` by `right` pixels (negative: left).
 
     The border is filled with zeros, or in mode "replicate" with the image's edge.
     """

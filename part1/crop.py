@@ -1,7 +1,7 @@
 """Question 1.4: flip and normalize as before, then zero-pad by 4 pixels and crop to 32×32 at random.
 
-Trains Table 1's network with all steps of Part 1. Each image is drawn 20 times, in about 19 of 2 · 81 possible
-versions. They are harder to memorize: the training accuracy falls, and the test accuracy rises.
+Trains Table 1's network with all steps of Part 1. Each image is drawn 20 times, in about 19 of its 2 · 81
+versions. So many versions are hard to memorize: training accuracy falls, and test accuracy rises.
 
 Predict before you run: which falls more with each step of Part 1, training accuracy or its gap to test accuracy?
 (part1/comparison.py answers it for all four questions.)

@@ -1,7 +1,7 @@
 """Question 1.3: in addition to normalization, flip images at random; what is gained?
 
 Each training image is mirrored left to right with probability 1/2, independently each time it is drawn, before it is
-normalized. Test images are not flipped. A mirrored car is still a car: the network sees two versions of every image
+normalized. Test images are not flipped. Flips keep the category. The network sees two versions of every image
 and memorizes less.
 
 Predict before you run: does the accuracy on training images rise or fall?

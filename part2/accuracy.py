@@ -1,6 +1,6 @@
 """Question 2.1: how accurate can a network of only convolution, BatchNorm, ReLU, pooling and softmax be?
 
-Trains one with Part 1's procedure, unchanged, on images that are flipped, normalized and cropped as in
+Trains such a network with Part 1's procedure on images that are flipped, normalized and cropped as in
 question 1.4, with a square of 8×8 pixels cut out of each. Prints the table of the architecture, read from the network
 as built.
 

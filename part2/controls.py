@@ -1,7 +1,7 @@
 """Controls for 2.3 and 2.4: what is necessary for the deep network to fail, and what is sufficient?
 
-`--depth N …` adds N convolutions instead of 20. Each of the `--controls`, except the last seven, adds 20 and makes
-one more change:
+`--depth N …` adds N convolutions instead of 20. The `--controls` also add 20, except those called "shallow", and
+make other changes:
 
 batchnorm             BatchNorm, over 25 images as in 2.1, after every convolution
 batchnorm_residual    the same, with the added layers in residual blocks as in 2.4's solution
@@ -13,7 +13,7 @@ no_epsilon            Muon normalizes gradients of any norm above 1e-20 (PyTorch
 adam                  Adam for all parameters; it also divides gradients by their size
 sgd_vanishing         plain SGD at a learning rate of 0.1 without weight decay; its steps scale with the gradients
 sgd_forward           the same with the forward pass mended as in `forward`
-sgd_clipped           plain SGD without weight decay, all gradients clipped to a joint norm of 1, as in 2.4
+sgd_clipped           plain SGD at its own rate without weight decay, all gradients clipped to a joint norm of 0.1
 sgd_…_clipped         the same with the passes mended as in `backward`, `forward` and `both`, or without the added
                       layers (shallow)
 backward_halved, …    backward, forward, both and no_epsilon with half of Muon's learning rate and 2.4's clipping
@@ -25,12 +25,13 @@ fewer_skips           2.4's solution without the skips of the original convoluti
 standardized_added    the same, but only the added convolutions have standardized weights; the others are as in cure iii
 random_start          2.4's solution with blocks of added convolutions that do not start as the identity
 standardized_shallow  fewer_skips without the added layers
-he_shallow            the same with ordinary weights and He initialization
-centered_shallow      the same with weights that are centered but not divided by their standard deviation
-normalized_shallow    the same with weights that are divided by their norm but not centered
-gained_shallow        the same with a learned gain but without division
-kept_shallow          he_shallow with weights rescaled to their initial norm after each step, without weight decay
-kept_gained_shallow   the same with a learned gain
+he_shallow            standardized_shallow with ordinary weights and He initialization
+centered_shallow      standardized_shallow with weights that are only centered, not divided, and no gain
+normalized_shallow    standardized_shallow with weights that are divided by their norm but not centered
+gained_shallow        he_shallow with a learned gain
+kept_shallow          he_shallow with weights kept at their initial norm, without weight decay
+kept_gained_shallow   kept_shallow with a learned gain
+kept_normalized_…     normalized_shallow with weights kept at their initial norm, and relative steps as in kept_shallow
 
 Predict before you run: which of these learn?
 """
@@ -51,16 +52,19 @@ from part2 import ablations, accuracy, plots, signals, solution, vanishing
 from part2.ablations import GAIN, mended_network, shallow_network, slow_network
 from part2.accuracy import prepare
 from part2.networks import ADDED, batchnorm_network
-from part2.solution import CLIPPED, CLIPPED_SGD, HALVED
+from part2.solution import CLIPPED, HALVED
 
 MOST = 100  # most added layers for `--depth`
 # Muon's eps in `no_epsilon`. With a smaller one, once gradients are 0 and the momentum fades, float32 could not compute
 # the momentum's norm.
 TINY = 1e-20
 SGD_WITHOUT_DECAY = replace(PLAIN_SGD, learning_rate=0.1, weight_decay=0.0)
-SGD_CLIPPED = replace(CLIPPED_SGD, weight_decay=0.0)  # decay would shrink signals and gradients, too
-# The best rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger.
+# With weight decay, or clipped to 1 as in part2/solution.py, the network does not learn even if both passes are mended.
+SGD_CLIPPED = replace(PLAIN_SGD, weight_decay=0.0, clip_norm=CLIPPED.clip_norm)
+# The rate for kept norms in part2/design.py, times √6: He initialization makes weights √6 times larger. The weights of
+# NormalizedConv2d start √3 times larger.
 NORMS_KEPT = replace(CLIPPED, keep_norm=True, learning_rate=0.17, weight_decay=0.0)
+NORMS_KEPT_DIVIDED = replace(NORMS_KEPT, learning_rate=0.12)
 
 
 def control(name, make_network=vanishing.vanishing_network, settings=Settings(), question="2.3", watch=vanishing.watch):
@@ -106,6 +110,7 @@ CONTROLS = {
                 ("normalized", partial(shallow_network, ablations.NormalizedConv2d), CLIPPED),
                 ("kept", shallow_network, NORMS_KEPT),
                 ("kept_gained", partial(shallow_network, ablations.GainedConv2d), NORMS_KEPT),
+                ("kept_normalized", partial(shallow_network, ablations.NormalizedConv2d), NORMS_KEPT_DIVIDED),
             )
         ),
     )

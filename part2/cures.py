@@ -47,7 +47,7 @@ class Block(nn.Sequential):
 
 
 def residual() -> nn.Sequential:
-    """Cure iii: residual blocks of two added convolutions, the second starting at zero (Zhang et al. 2019)."""
+    """Cure iii: cure i with residual blocks, whose second convolution starts at 0 (Zhang et al. 2019)."""
     added = []
     for _ in range(ADDED // 2):
         first, second = (nn.Conv2d(16, 16, kernel_size=5, padding=2) for _ in range(2))

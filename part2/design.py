@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from common import held_out, options
 from common.experiment import Experiment
@@ -76,6 +75,13 @@ def with_dropout():
     network = scaled()
     network.flatten = nn.Sequential(network.flatten, nn.Dropout(0.5))
     return network
+
+
+def StochasticDepth(probability, mode):
+    """torchvision's layer; importing torchvision takes seconds, and report/build.py imports this module."""
+    from torchvision import ops
+
+    return ops.StochasticDepth(probability, mode)
 
 
 def with_stochastic_depth():

@@ -7,7 +7,7 @@ for the first and every fifth added layer.
     python part2/explore.py                                  2.3's network
     python part2/explore.py --compare default he dirac       three initializations
     python part2/explore.py --init he --added 50 --slope 0.2
-    python part2/explore.py --norm batch                     theory predicts this, too
+    python part2/explore.py --norm batch                     with theory's prediction
     python part2/explore.py --animate --iterations 200       during training, as a GIF
 
 Predict before you run: with 20 added layers, by how many powers of ten is the first convolution's gradient smaller

@@ -4,12 +4,12 @@ G = max |∂L/∂w| over a convolution's weights, where L is the cross-entropy, 
 iteration of question 2.1's own run (`magnitudes` in common/gradients.py). This script draws G. If the run is
 missing, it is trained first.
 
-Two causes are measured. The gradient of a weight is a sum over the positions of the output. G is computed again from
-one random position only, in new networks and in the trained one. With BatchNorm after a convolution, the loss does not
-depend on the scale of its weights, so the gradient is inversely proportional to their norm: new and trained weights'
-norms are measured, too.
+Two possible causes of a difference are tested. A weight's gradient is a sum over the output's positions. So G is
+computed again from one random position, in new networks and in the trained one. With BatchNorm after a convolution,
+the loss does not depend on the scale of its weights, so the gradient is inversely proportional to their norm: the norms
+of new and trained weights are also measured.
 
-Predict before you run: which of the two has the larger gradient?
+Predict before you run: which convolution has larger gradients?
 """
 
 import statistics

@@ -39,8 +39,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 def designed_network(added: Sequence[nn.Module] = ()) -> nn.Sequential:
     """Question 2.1: convolution, BatchNorm, ReLU, pooling and softmax only.
 
-    Pooling precedes BatchNorm and ReLU, which then process a quarter of the values. With `added` layers of 16
-    channels, it is the control of question 2.3 that is deep and has BatchNorm.
+    Except at the end, pooling precedes BatchNorm and ReLU, which process a quarter of the values. With
+    `added` layers of 16 channels, it is question 2.3's deep control with BatchNorm.
     """
     return numbered(
         nn.Conv2d(3, 16, kernel_size=3, padding=1, bias=False),

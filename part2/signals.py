@@ -39,7 +39,7 @@ def signals(network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) 
         image_variance: the part that differs between images: the variance of a over images, averaged over
             channels and positions.
         active: share of a above zero.
-        live: share of channels with any a above zero. Other channels receive no gradient.
+        live: share of channels with any a above zero. With ReLU, others get no gradient.
     """
     outputs, received, counts = [], [], []
     activations = inputs
@@ -193,7 +193,7 @@ def course_of(out: Path, question: str, name: str) -> list[dict]:
 def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
     """The factor on the output's root mean square from the first convolution to the last of `added` ones.
 
-    By number of iterations, a value for each seed; NaN where the signal is 0 after the first convolution.
+    Returns `{iterations: [value by seed]}`; NaN where the signal is 0 after the first convolution.
     """
 
     def factor(layers: dict[int, dict]) -> float:
@@ -205,7 +205,7 @@ def kept_scale(out: Path, question: str, name: str, added: int) -> dict[str, lis
 def kept_gradient(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
     """The factor on the gradient's scale from the last of `added` convolutions back to the first convolution.
 
-    By number of iterations, a value for each seed; NaN where no gradient reaches the last of them.
+    Returns `{iterations: [value by seed]}`; NaN where no gradient reaches the last of them.
     """
 
     def factor(layers: dict[int, dict]) -> float:
@@ -217,7 +217,7 @@ def kept_gradient(out: Path, question: str, name: str, added: int) -> dict[str, 
 def image_share(out: Path, question: str, name: str, added: int) -> dict[str, list[float]]:
     """The share of the mean square after the last of `added` convolutions that differs from image to image.
 
-    By number of iterations, a value for each seed; 0 where there is no signal.
+    Returns `{iterations: [value by seed]}`; 0 where there is no signal.
     """
 
     def share(layers: dict[int, dict]) -> float:

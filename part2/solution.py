@@ -1,7 +1,7 @@
 """Question 2.4: what restores the gradients with all 20 added convolutions and still no BatchNorm?
 
-Each cure preserves the gradient's scale from layer to layer at the start, in its own way (part2/cures.py). Without
-BatchNorm a step changes the network's output more. So the solution, cure iv, is trained with one change to the
+Cures i to v nearly preserve the gradient's scale at the start (part2/cures.py). With Part 1's procedure, the solution,
+cure iv, takes steps that are too large and learns nothing. So it is trained with one change to the
 procedure: the gradients of the parameters that SGD trains, such as biases and gains, are clipped to a joint norm of
 0.1. Cures i to iii, and 2.3's network with `--cures none`, also have half of Muon's learning rate. Cure v is clipped,
 too, at the full learning rate but without weight decay in Muon.
@@ -144,7 +144,7 @@ def table(out):
     """A row for each experiment: accuracy, and G of the first convolution at the first step and in the last epoch.
 
     BatchNorm and standardization make the loss independent of the weights' norm, and G inversely proportional to
-    it. So compare G within such a network, over layers and time, not between networks.
+    it. So differences of G, also over layers and time, may be those of the norm.
     """
     rows = []
     for (label, procedure), log in finished_logs(out).items():

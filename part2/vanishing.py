@@ -1,6 +1,6 @@
 """Question 2.3: 20 more convolutions between the first and the second, and no BatchNorm: what happens, and why?
 
-It learns nothing: gradients do not reach its first layers, and images do not reach its last.
+The network learns nothing: gradients vanish toward the input, differences between images toward the output.
 
 (a) Backward, measured on new networks before any training (5 initializations, 32 images). PyTorch draws a
     convolution's weights from U(-1/√n, 1/√n), n = channels · 5 · 5, which has variance 1/(3n). In the backward
@@ -11,7 +11,7 @@ It learns nothing: gradients do not reach its first layers, and images do not re
     and because kernels extend over the zero padding at the border, where part of a gradient is lost.
 (b) Forward, on the same networks. Differences between images shrink in the same way, and faster at first: ReLU
     leaves 0.34 of the variance of values centered on zero, and half where values differ little. The contribution
-    of biases does not, because each layer adds new ones. So deep outputs, and the prediction, are the same for all
+    of biases does not, because each layer adds new ones. So the last outputs, and the prediction, are the same for all
     images. With 10 classes, the lowest loss of one prediction for all images is ln 10 = 2.303.
 (c) In training, Muon scales small gradients up, so the added layers change, and G of the first
     convolution rises for a while. But a channel that is equal for all images also dies for all: once a step makes it
@@ -23,8 +23,8 @@ Predict before you run: by how many powers of ten is the gradient smaller after 
 last?
 
 part2/explore.py shows this for other networks. part2/controls.py has the controls: other depths, BatchNorm, plain SGD,
-and networks in which (a) or (b) is repaired. With smaller steps, those with (b) repaired learn something for every
-seed; with only (a) repaired, only some seeds do.
+and networks in which (a) or (b) is repaired. With half of Muon's learning rate and with clipping, every seed learns
+something if (b) is repaired, but only some seeds do if only (a) is.
 """
 
 import math
@@ -49,7 +49,7 @@ TITLE = "20 added convolutions, no BatchNorm"
 
 
 def vanishing_network(added=ADDED):
-    """2.1's network without BatchNorm, with 20 more 5×5 convolutions (16 to 16 channels) after the first."""
+    """2.1's network without BatchNorm, with `added` 5×5 convolutions (16 to 16 channels) after the first."""
     layers = []
     for _ in range(added):
         layers += [nn.Conv2d(16, 16, kernel_size=5, padding=2, stride=1), nn.ReLU()]
@@ -188,7 +188,7 @@ def show_answer(found):
     )
     print(f"   (theory: {found['theory']:.3f}).")
     print(f"   With BatchNorm, by {batchnorm['gradient_factor']:.3f} (theory: {batchnorm['theory']:.3f}).")
-    print(f"3. Image differences vanish: they are {share['first']:.2g} of the mean square after the first")
+    print(f"3. Image differences vanish: variance / mean square is {share['first']:.2g} after the first")
     print(f"   convolution, {share['last']:.1e} after the last added one.")
     print("4. ReLUs die: the last iteration at which G of the first convolution is not 0 is")
     print(f"   {', '.join(map(str, found['last_nonzero']))} (by seed).")

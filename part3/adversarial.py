@@ -1,4 +1,4 @@
-"""Question 3.1: how small a change makes 1.4's network 99 % sure of a wrong category?
+"""Question 3.1: what change makes 1.4's network 99 % sure of a wrong category?
 
 Attacks all test images (part3/attack.py), shows the first two of each category that the network classifies correctly,
 and repeats the attack with six step sizes on the first 1,000 correctly classified images. With a step ε of a whole
@@ -42,7 +42,7 @@ def first_of_each_category(rows):
 
 def save_images(folder, rows, images, attacked):
     """Save each original and adversarial image as lossless PNG; file names give the categories."""
-    from torchvision.utils import save_image  # here: common/ imports torchvision first, and reports failures
+    from torchvision.utils import save_image  # here, since importing torchvision takes seconds
 
     for stale in folder.glob("*.png"):
         stale.unlink()

@@ -21,7 +21,7 @@ class Attacked(NamedTuple):
 
     images: torch.Tensor  # (N, C, H, W), 0..255; float32, or the dtype of floating-point inputs
     categories: torch.Tensor  # int64 (N,): the predicted categories
-    confidences: torch.Tensor  # float32 (N,): their softmax probabilities
+    confidences: torch.Tensor  # (N,), dtype of images: their softmax
     iterations: torch.Tensor  # int64 (N,): steps taken
     succeeded: torch.Tensor  # bool (N,): wrong, with at least the confidence required
 
@@ -53,8 +53,8 @@ def attack(
 ) -> Attacked:
     """x ← x + ε·sign(∇ₓ J(x, y)) until the network is confident of a wrong category (question 3.1).
 
-    A step is that of Goodfellow et al. 2014 (https://arxiv.org/abs/1412.6572). J is the cross-entropy with
-    the true category y. Each image stops on success, or after `max_iterations` steps without success.
+    Steps: Goodfellow et al. 2014 (https://arxiv.org/abs/1412.6572), clipped to 0..255. J is the cross-entropy
+    with the true category y. Each image stops on success, or after `max_iterations` steps.
 
     Args:
         network: takes pixels, float `(N, C, H, W)` in 0..255, and returns logits `(N, categories)`. It is
@@ -128,7 +128,7 @@ def gradient_attack(
 ) -> torch.Tensor:
     """The images after `max_iterations` steps along the gradient, not its signs: x ← x + ε·√d·∇ₓJ/‖∇ₓJ‖₂.
 
-    With d values in an image, each step has the Euclidean length of one along the signs. With `orthogonal_to`, the
+    With d values per image, a step is as long as one along the signs, before clipping. With `orthogonal_to`, the
     component along this other network's gradient is first removed from ∇ₓJ, so that a step does not change the other
     network's J to first order. With `control`, the step is instead turned by the same angle toward a random direction
     orthogonal to both gradients. Other arguments as in `attack`.

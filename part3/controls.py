@@ -1,8 +1,8 @@
 """Controls for question 3.2: when does an adversarial image fool a network that was not attacked?
 
-Each network below is attacked on the same test images, which all networks that are not "source only" classify
-correctly, with an equal number of steps of one level. The adversarial images are shown to every other network that is
-not "source only":
+Each network below is attacked with an equal number of steps of one level, on the same test images. All networks
+that are not "source only" classify these images correctly. Each of them is shown the adversarial images crafted on
+every other:
 
 1.2, 1.3, 1.4, seed 1     Table 1's network with the pre-processing of 1.2, 1.3 and 1.4; 1.4 with another seed
 first half (two seeds)    1.4, trained on the first 5,000 training images
@@ -10,7 +10,7 @@ last half                 1.4, trained on the last 5,000 training images
 2.1, without BatchNorm    the designed network, and the same without BatchNorm (2.3's with no added layer); two seeds
 2.4                       the solution
 1,000 images, 2,500 …     1.2, trained on the first 1,000 or 2,500 training images; source only
-…, shuffled labels        the same two with shuffled labels, which they learn by heart; source only
+…, shuffled labels        the same two with shuffled labels, which they memorize; source only
 untrained                 1.4's network before training; source only
 
 A source is a network that images are crafted on, and a target one that they are shown to. Accuracies are compared with
@@ -193,7 +193,7 @@ def rank_correlation(first, second):
     """Spearman's rank correlation; equal values get their mean rank; NaN where all values are equal."""
     values = np.stack([first, second])[:, :, None]
     below, equal_or_below = (values.mT < values).sum(2), (values.mT <= values).sum(2)
-    centered = (below + equal_or_below - len(first)) / 2  # less the mean rank
+    centered = (below + equal_or_below - len(first)) / 2  # minus their mean
     size = np.sqrt((centered**2).sum(1).prod())
     return centered.prod(0).sum() / size if size else np.nan
 

@@ -147,8 +147,8 @@ def runner_up(network, images, labels):
 def feed(victim, source, images, attacked, labels, name, victim_name):
     """Rows for one set of images: the target's accuracy on each kind of input, and whose mistakes it makes.
 
-    Counts the target's mistakes that equal the source's, and those that equal the target's runner-up on the
-    original; `source_like_runner_up` counts the mistakes where these two are equal. `victim` is the target.
+    Counts the target's mistakes that equal the source's on `attacked`, and those that equal the target's
+    runner-up on the original. `source_like_runner_up`: those where these two agree. `victim`: the target.
     """
     mistakes, _ = predict(source, attacked)
     second = runner_up(victim, images, labels)

@@ -2,7 +2,7 @@
 
 2.1's network was not used to make them. Its accuracy on the adversarial images is compared with that on controls: the
 original images, changes of the same size at each pixel but with random signs, and the change made for another image.
-This is repeated on every test image that 1.4's network classifies correctly. Two causes are measured: how
+This is repeated on every test image that 1.4's network classifies correctly. Also measured are how
 similar the networks' gradients with respect to an image are, and how often the second network makes the same mistake
 as the first. Finally, three networks, 2.4's among them, are attacked and the images are shown to the others: once
 until the attacked network is sure of a wrong category, which takes a larger change for some networks than for others,

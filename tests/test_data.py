@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from common import data, options
-from common.data import DataError, TrainBatch1
+from common.data import FOLDER, DataError
 from part1 import crop
 
-FOLDER = TrainBatch1.base_folder
+TrainBatch1 = data.train_batch_1()
 
 
 @pytest.fixture

@@ -433,14 +433,21 @@ def test_what_may_only_be_read_answers_from_its_logs(tmp_path, monkeypatch, caps
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", ["part1/raw.py", "part3/adversarial.py", "report/build.py"])
-def test_torch_and_torchvision_that_do_not_fit_are_one_line(script, tmp_path):
-    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms\\ndoes not exist')")
+@pytest.mark.parametrize(
+    "package, script, message",
+    [
+        ("torch", "part1/raw.py", "torch cannot be used (operator"),
+        ("torch", "report/build.py", "torch cannot be used (operator"),
+        ("torchvision", "part1/raw.py", "torch and torchvision cannot be used together (operator"),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_one_line(package, script, message, tmp_path):
+    (tmp_path / f"{package}.py").write_text("raise RuntimeError('operator torchvision::nms\\ndoes not exist')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, options.ROOT / script]
+    command = [sys.executable, options.ROOT / script, *(["--out", tmp_path] if "part" in script else [])]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert ended.returncode == 2 and ended.stdout == ""
-    assert ended.stderr.startswith(f"{Path(script).name}: error: torch and torchvision cannot be used (operator")
+    assert ended.returncode == 2 and "answer" not in ended.stdout
+    assert ended.stderr.startswith(f"{Path(script).name}: error: {message}")
     assert ended.stderr.count("\n") == 1
 
 
