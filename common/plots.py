@@ -105,6 +105,7 @@ def accuracy_curves(out: Path, curve: Curve, title: str) -> None:
         )
     axes.axhline(100 * test.mean, color=PURPLE, linestyle=(0, (6, 2)), label=f"final test: {test}")
     axes.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(0, 100), title=title)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.margins(x=0.01)
     axes.legend(loc="lower right" if test.mean > 0.5 else "upper right")  # avoids the curves
     save(figure, out, f"{curve.question}_{curve.name}")
@@ -152,6 +153,7 @@ def comparison(
             )  # fmt: skip
     courses.set(xlabel="iteration", ylabel="accuracy (%)", ylim=(lowest, 103), title="training accuracy")
     courses.yaxis.set_major_locator(matplotlib.ticker.MultipleLocator(25 if lowest else 50))
+    courses.xaxis.set_major_formatter("{x:,.0f}")
     courses.margins(x=0.01)
     ends.plot([], [], "^", color="gray", markerfacecolor="none", label="training, last epoch")
     if unaugmented:

@@ -58,7 +58,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
                 axes.pcolormesh(steps, place, zero, cmap=shades, vmin=0, vmax=1, rasterized=True)
         axes.set(xscale="log", yscale="log", xlabel="iteration", title=f"{title} (n = {len(values)})")
         axes.set(xlim=(0.95, 1.05 * count))
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=9))
         if strip:
             axes.set(ylim=(10 ** (bottom - 2.5 * strip), 10 ** (top + strip)))
@@ -84,6 +84,7 @@ def heat_map(out: Path, question: str, log: Path, title: str) -> None:
     axes.set_facecolor("#BBBBBB")
     axes.grid(False)
     axes.set(xlabel="iteration", ylabel="convolution", title=title)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.invert_yaxis()  # the image enters at the top
     figure.colorbar(mesh, label=r"$G$ (gray: exactly 0)" if np.isnan(values).any() else r"$G$")

@@ -170,6 +170,12 @@ def difference_factor(table: Path, network: str, added: int) -> float:
     return (variance[added] / variance[0]).item() ** (1 / (2 * added))
 
 
+def active_factor(table: Path, network: str, layers: slice) -> float:
+    """The factor per layer on a root mean square in theory, if ReLU passes the measured share instead of one half."""
+    active = geometric_mean(column(table, network, "active"), axis=0)[layers]
+    return geometric_mean(active / 3, axis=0).item() ** 0.5
+
+
 def softmax_input(table: Path, network: str) -> float:
     """The root mean square of the last layer's input in new networks."""
     return geometric_mean(column(table, network, "mean_square")[:, -1], axis=0).item() ** 0.5

@@ -101,9 +101,9 @@ def answer(out):
     log, table = CURVE.log(out), results.log_path(out, "2.3", "signals")
     start, _ = signals.start_and_end(log)
     first, last = 0, ADDED  # the first convolution, and the last added one
-    gradient, square, variance, active = (
+    gradient, square, variance = (
         signals.geometric_mean(signals.column(table, "vanishing", name), axis=0)
-        for name in ("gradient", "mean_square", "image_variance", "active")
+        for name in ("gradient", "mean_square", "image_variance")
     )
     predicted = signals.predicted_gradient(vanishing_network())
     return {
@@ -120,6 +120,7 @@ def answer(out):
         "circular": {
             "gradient_factor": signals.gradient_factor(table, "circular", ADDED),
             "difference_factor": signals.difference_factor(table, "circular", ADDED),
+            "difference_theory": signals.active_factor(table, "circular", slice(1, 1 + ADDED)),
         },
         "theory": signals.DEFAULT_FACTOR**0.5,
         "left": {  # gradient at the last added and the first convolution, over the last one's
@@ -131,7 +132,7 @@ def answer(out):
             "theory": signals.BATCHNORM_FACTOR**0.5,
             "softmax_input": signals.softmax_input(table, "batchnorm"),
         },
-        "theory_with_active": (signals.geometric_mean(active[:ADDED] / 3, axis=0) ** 0.5).item(),
+        "theory_with_active": signals.active_factor(table, "vanishing", slice(ADDED)),
         "difference_factor": signals.difference_factor(table, "vanishing", ADDED),
         "image_share": {"first": variance[first] / square[first], "last": variance[last] / square[last]},
     }
