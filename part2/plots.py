@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     are equally long on the logarithmic axis. If G becomes 0, which such an axis cannot show, a strip for each
     convolution shows the share of seeds for which it is 0.
     """
-    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.25)
+    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.5)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # Exponents of ten. A strip is a seventh as high as the range of G.
@@ -161,7 +161,8 @@ def course(out: Path, question: str, curves: list[Curve]) -> None:
                     if row["iteration"] == iteration:
                         layers.setdefault(row["convolution"], []).append(value(row))
                 medians_by_layer = np.array([np.median(seeds) for seeds in layers.values()])
-                axes.plot(list(layers), above_zero(medians_by_layer), color=color, label=f"{iteration:,}")
+                shown = medians_by_layer if "%" in label else above_zero(medians_by_layer)
+                axes.plot(list(layers), shown, color=color, label=f"{iteration:,}")
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
         across[0].set(ylabel=label, yscale="linear" if "%" in label else "log")
     for axes, curve in zip(panels[0], curves):

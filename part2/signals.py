@@ -259,8 +259,8 @@ def dead_from(out: Path, question: str, name: str) -> list[dict]:
 def dead_and_zero(out: Path, question: str, name: str) -> dict[str, int]:
     """How often a layer without live channels and a gradient of exactly 0 at the first convolution coincide.
 
-    Counts over seeds and watched iterations: `dead`, `zero`, and `both`. `revived` is the number of seeds for which
-    some layer is dead at a watched iteration and none at the next.
+    Counts over seeds and watched iterations: all (`watched`), `dead`, `zero`, and `both`. `revived` is the number of
+    seeds for which some layer is dead at a watched iteration and none at the next.
     """
     states: dict[int, list[tuple[bool, bool]]] = {}
     rows = course_of(out, question, name)
@@ -272,6 +272,7 @@ def dead_and_zero(out: Path, question: str, name: str) -> dict[str, int]:
     pairs = [itertools.pairwise(dead for dead, _ in of_seed) for of_seed in states.values()]
     revived = [any(dead and not later for dead, later in each) for each in pairs]
     return {
+        "watched": len(every),
         "dead": sum(dead for dead, _ in every),
         "zero": sum(zero for _, zero in every),
         "both": sum(dead and zero for dead, zero in every),

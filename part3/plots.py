@@ -198,7 +198,7 @@ def spectra(out: Path, table: Path) -> None:
 
 def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str) -> None:
     """Accuracy of the network `victim` on originals, random signs and adversarial images, and against the step ε."""
-    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.6), sharey=True, width_ratios=(2, 3))
+    figure, (groups, steps) = plt.subplots(1, 2, figsize=(FULL_WIDTH, 1.75), sharey=True, width_ratios=(2, 3))
     styles = {
         "original": {"color": BLACK, "marker": "s", "linestyle": ":", "label": "original"},
         "random signs": {"color": GREEN, "marker": "^", "linestyle": "--", "label": "random signs"},
@@ -217,7 +217,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
             f"{accuracy:.0f}", (place, accuracy), (4, 6), textcoords="offset points", va="center", fontsize=8
         )
     groups.set(
-        xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],
+        title=r"$\epsilon$ = 1", xticks=range(len(numbers)), xticklabels=[f"{number:,} images" for number in numbers],
         xlim=(-0.5, len(numbers) - 0.5), ylim=(-4, 118), yticks=(0, 50, 100), ylabel="accuracy (%)",
     )  # fmt: skip
     rows = read_rows(epsilon_table)
@@ -227,7 +227,7 @@ def transfer_accuracies(out: Path, table: Path, epsilon_table: Path, victim: str
     steps.set_xscale("log", base=2)
     ticks = sorted({row["epsilon"] for row in rows})
     steps.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    steps.set(xlabel=r"step size $\epsilon$ (levels)")
+    steps.set(title=r"effect of $\epsilon$", xlabel=r"step size $\epsilon$ (levels)")
     figure.legend(loc="outside lower center", ncols=len(styles))
     save(figure, out, "3.2_transfer")
 
@@ -270,6 +270,8 @@ def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: t
             fooled = [100 - 100 * row["accuracy"] for row in chosen]
             axes.plot([unit * row[column] for row in chosen], fooled, marker, color=color, alpha=0.6, label=kind)
         axes.set(xlabel=label, xscale="log" if column == "levels" else "linear")
+        if column == "levels":  # the axis ends soon after the compared pairs
+            axes.set_xlim(right=5 * max(row[column] for row in compared))
     panels[0].set(ylabel="fooled (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     save(figure, out, "3.2_causes")

@@ -197,7 +197,7 @@ def test_the_course_of_training_by_hand(tmp_path):
         rows.append(place | measured | {"live": share})
     write_rows(log_path(tmp_path, "2.3", "course"), rows)
     assert dead_from(tmp_path, "2.3", "a") == [{"seed": 1, "iteration": 10, "convolution": 2}]
-    assert dead_and_zero(tmp_path, "2.3", "a") == {"dead": 3, "zero": 1, "both": 1, "revived": 1}
+    assert dead_and_zero(tmp_path, "2.3", "a") == {"watched": 6, "dead": 3, "zero": 1, "both": 1, "revived": 1}
     assert [row["live"] for row in least_live(tmp_path, "2.3", "a")] == [0.5, 0.0]
     assert kept_scale(tmp_path, "2.3", "a", added=1) == {"1": [1.0] * 2, "10": [10**0.5] * 2, "30": [30**0.5] * 2}
     assert kept_gradient(tmp_path, "2.3", "a", added=1) == {"1": [0.25] * 2, "10": [0.25] * 2, "30": [0.25, 0.0]}
