@@ -35,7 +35,7 @@ def gradient_curves(out: Path, question: str, logs: dict[str, Path]) -> None:
     are equally long on the logarithmic axis. If G becomes 0, which such an axis cannot show, a strip for each
     convolution shows the share of seeds for which it is 0.
     """
-    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.5)
+    size = plt.rcParams["figure.figsize"] if len(logs) == 1 else (FULL_WIDTH, 2.3)
     figure, panels = plt.subplots(1, len(logs), figsize=size, sharex=True, sharey=True, squeeze=False)
     magnitudes = {title: magnitudes_of(log)[:, [0, -1]] for title, log in logs.items()}
     # Exponents of ten. A strip is a seventh as high as the range of G.
