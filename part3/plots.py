@@ -272,6 +272,8 @@ def causes_of_transfer(out: Path, table: Path, causes: dict[str, str], floors: t
         axes.set(xlabel=label, xscale="log" if column == "levels" else "linear")
         if column == "levels":  # the axis ends soon after the compared pairs
             axes.set_xlim(right=5 * max(row[column] for row in compared))
+            axes.set_xticks([3, 10, 30], ["3", "10", "30"])
+            axes.minorticks_off()
     panels[0].set(ylabel="fooled (%)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     save(figure, out, "3.2_causes")
