@@ -1,6 +1,6 @@
 """Reproduce everything: run each script of the assignment in turn, then build the report.
 
-    python report/reproduce.py            # skips finished runs; about 25 hours in total on two CPU cores
+    python report/reproduce.py            # skips finished runs; about 28 hours in total on two CPU cores
     python report/reproduce.py --quick    # all runs with a small budget, on generated images, in a few minutes
     python report/reproduce.py --check    # repeats a few quick runs and compares them, in ten minutes
 
