@@ -73,6 +73,7 @@ def sources(out):
         "part1 controls": partial(part1_controls.answer, out),
         "part1 controls in fp32": partial(part1_controls.answer, in_fp32),
         "part1 controls by sgd": partial(part1_controls.answer, by_sgd),
+        "rounding": partial(rounding, out, in_fp32),
         "1.3": partial(flip.answer, out),
         "1.4": partial(crop.answer, out),
         "gains": partial(gains, out),
@@ -143,6 +144,19 @@ def precision(out, in_fp32):
     }
 
 
+def rounding(out, in_fp32):
+    """By how much less subtracting the mean raises accuracy in fp32 than in bf16, after division by 255; by seed."""
+
+    def gains_in(folder):
+        divided, centered = (results.runs(log_path(folder, "1.2", name)) for name in ("divided", "centered"))
+        common = centered.keys() & divided.keys()
+        return {seed: centered[seed]["test_accuracy"] - divided[seed]["test_accuracy"] for seed in common}
+
+    bf16, fp32 = gains_in(out), gains_in(in_fp32)
+    differences = [bf16[seed] - fp32[seed] for seed in sorted(bf16.keys() & fp32.keys())]
+    return results.Difference.of(differences) if len(differences) > 1 else None
+
+
 def gains(out):
     """The gain of 1.3 and 1.4 over the previous question, paired by seed."""
     logs = [script.CURVE.log(out) for script in (normalize, flip, crop)]
@@ -166,11 +180,8 @@ def solutions(out):
 
 
 def training_on_folds(table):
-    """Each candidate's last-epoch training accuracy, averaged over its folds."""
-    shares = {}
-    for row in results.read_rows(table):
-        shares.setdefault(row["candidate"], []).append(row["train_accuracy"])
-    return {name: sum(values) / len(values) for name, values in shares.items()}
+    """Each candidate's last-epoch training accuracy on fold 0."""
+    return {row["candidate"]: row["train_accuracy"] for row in results.read_rows(table) if row["fold"] == 0}
 
 
 def experiments(out):
