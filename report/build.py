@@ -101,6 +101,10 @@ def constants():
         "plain_sgd": asdict(PLAIN_SGD),
         "clip_norm": solution.CLIPPED.clip_norm,
         "sgd_clip_norm": solution.CLIPPED_SGD.clip_norm,
+        "norms_kept": {
+            "ordinary": controls.NORMS_KEPT.learning_rate,
+            "divided": controls.NORMS_KEPT_DIVIDED.learning_rate,
+        },
         "newton_schulz_steps": NEWTON_SCHULZ_STEPS,
         "chosen": procedure.CHOSEN,
         "best_sgd": procedure.BEST_SGD,
