@@ -4,7 +4,6 @@ import functools
 import os
 import shutil
 import socket
-import sys
 from dataclasses import dataclass, fields
 from http.client import HTTPException
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from common import UNUSABLE, remedy
 from common.preprocess import Statistics, channel_statistics
 from common.records import ROOT, lock
 
@@ -53,11 +53,9 @@ def train_batch_1() -> type:
     """
     try:
         from torchvision.datasets import CIFAR10
-    except (ImportError, OSError, RuntimeError, ValueError, AttributeError) as error:
+    except UNUSABLE as error:
         # Typical of incompatible torch and torchvision: "operator torchvision::nms does not exist".
-        install = f"`{sys.executable} -m pip install -r requirements.txt`"
-        reason = " ".join(str(error).split())
-        raise DataError(f"torch and torchvision cannot be used together ({reason}); run {install}") from error
+        raise DataError(f"torch and torchvision cannot be used together {remedy(error)}") from error
 
     class TrainBatch1(CIFAR10):
         train_list = CIFAR10.train_list[:1]

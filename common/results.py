@@ -129,10 +129,16 @@ TABLES = {
 }
 
 
-def kinds_of(path: Path) -> tuple[dict[str, str], int]:
-    """The kinds of the table's columns, and how many of these are the key."""
+def kinds_of(path: Path, width: int = 0) -> tuple[dict[str, str], int]:
+    """The kinds of the table's columns, and how many of these are the key.
+
+    If a training log has `width` columns, those of G are among them.
+    """
     key, rest = (TABLES.get(path.stem) or TABLES.get(path.stem.partition("_")[2], LOG)).split("|")
-    return dict(column.split(":") for column in f"{key} {rest}".split()), len(key.split())
+    kinds = dict(column.split(":") for column in f"{key} {rest}".split())
+    if "iteration" in kinds:
+        kinds |= {f"G_conv{layer}": "float" for layer in range(1, 1 + width - len(kinds))}
+    return kinds, len(key.split())
 
 
 @once_per_version
@@ -146,9 +152,7 @@ def read_rows(path: Path) -> list[dict]:
         if path.exists():
             raise RecordError(f"{path} has no rows: fix it")
         return []
-    columns, in_key = kinds_of(path)
-    if "iteration" in columns:  # a training log
-        columns |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(found[0]) - len(columns))}
+    columns, in_key = kinds_of(path, len(found[0]))
     if list(found[0]) != list(columns):
         raise RecordError(f"{path} has the columns {','.join(found[0])}, not {','.join(columns)}: fix it")
     parsed, keys = [], set()
@@ -198,8 +202,7 @@ def numbers_in(path: Path) -> tuple[list[str], np.ndarray]:
     if not lines:
         raise ValueError("no rows")
     values = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
-    kinds, _ = kinds_of(path)
-    kinds |= {f"G_conv{layer}": "float" for layer in range(1, 1 + len(columns) - len(kinds))}
+    kinds, _ = kinds_of(path, len(columns))
     if columns != list(kinds) or "iteration" not in kinds or values.shape[1] != len(columns):
         raise ValueError("other columns")
     for kind, column in zip(kinds.values(), values.T):

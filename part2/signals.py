@@ -4,6 +4,7 @@ import argparse
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -232,12 +233,12 @@ def image_share(out: Path, question: str, name: str, added: int) -> dict[str, li
     return over_training(course_of(out, question, name), share)
 
 
-def over_training(course: list[dict], measure: Callable[[dict[int, dict]], float]) -> dict[str, list[float]]:
+def over_training(course: list[dict], measure: Callable[[dict[int, dict]], Any]) -> dict[str, list]:
     """`measure` of the rows by convolution, for each seed, by number of iterations."""
     layers: dict[tuple[int, int], dict[int, dict]] = {}
     for row in course:
         layers.setdefault((row["iteration"], row["seed"]), {})[row["convolution"]] = row
-    found: dict[str, list[float]] = {}
+    found: dict[str, list] = {}
     for (iteration, _), rows in layers.items():
         found.setdefault(str(iteration), []).append(measure(rows))
     return found
@@ -262,14 +263,13 @@ def dead_and_zero(out: Path, question: str, name: str) -> dict[str, int]:
     Counts over seeds and watched iterations: all (`watched`), `dead`, `zero`, and `both`. `revived` is the number of
     seeds for which some layer is dead at a watched iteration and none at the next.
     """
-    states: dict[int, list[tuple[bool, bool]]] = {}
-    rows = course_of(out, question, name)
-    for (seed, _), of_network in itertools.groupby(rows, key=lambda row: (row["seed"], row["iteration"])):
-        layers = list(of_network)
-        dead = any(row["live"] == 0 for row in layers)
-        states.setdefault(seed, []).append((dead, layers[0]["gradient"] == 0))
-    every = [state for of_seed in states.values() for state in of_seed]
-    pairs = [itertools.pairwise(dead for dead, _ in of_seed) for of_seed in states.values()]
+
+    def state(layers: dict[int, dict]) -> tuple[bool, bool]:
+        return any(row["live"] == 0 for row in layers.values()), layers[1]["gradient"] == 0
+
+    by_iteration = over_training(course_of(out, question, name), state).values()
+    every = [of_seed for of_seeds in by_iteration for of_seed in of_seeds]
+    pairs = [itertools.pairwise(dead for dead, _ in of_seed) for of_seed in zip(*by_iteration)]
     revived = [any(dead and not later for dead, later in each) for each in pairs]
     return {
         "watched": len(every),

@@ -118,7 +118,6 @@ def answer(out):
         "dead_and_zero": signals.dead_and_zero(out, "2.3", EXPERIMENT.name),
         "gradient_factor": signals.gradient_factor(table, "vanishing", ADDED),
         "circular": {
-            "gradient_factor": signals.gradient_factor(table, "circular", ADDED),
             "difference_factor": signals.difference_factor(table, "circular", ADDED),
             "difference_theory": signals.active_factor(table, "circular", slice(1, 1 + ADDED)),
         },
